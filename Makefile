@@ -1,0 +1,67 @@
+# Two commands matter: `make demo` shows it, `make test` proves it. Everything else builds on `make install`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SAY = @printf '\033[2m· %s\033[0m\n'
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow check lint types format lock bench clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Create .venv from the lock (with uv when present, else venv + pip)
+
+$(STAMP): pyproject.toml uv.lock requirements.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed: install Python 3.11 or newer, or say make PYTHON=/path/to/python"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) -V): Hedgerow needs 3.11 or newer; say make PYTHON=python3.11"; exit 2; }
+	@if command -v uv >/dev/null; then \
+	  printf '· installing the locked dependencies with uv\n'; \
+	  uv sync --quiet --frozen --python $(PYTHON) --compile-bytecode; \
+	else \
+	  printf '· creating %s\n' $(VENV); \
+	  $(PYTHON) -m venv --clear $(VENV) || { echo "python's venv module does not work: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }; \
+	  printf '· installing the locked dependencies with pip (about a minute)\n'; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.txt; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	fi
+	@$(BIN)/python -m compileall -q gateway selectors
+	@touch $@
+
+demo: $(STAMP) ## Three simulated providers, one gateway, a dozen requests; ONCE=1 stops after the table
+	@$(BIN)/hedgerow demo $(if $(ONCE),--once)
+
+test: $(STAMP) ## Run the test suite (the slow tests excepted)
+	$(SAY) 'running the tests'
+	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+test-slow: $(STAMP) ## Run the slow tests
+	@$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)
+
+lint: $(STAMP)
+	$(SAY) 'ruff'
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
+	$(SAY) 'import contracts'
+	@$(BIN)/lint-imports --no-cache | tail -n 3
+
+types: $(STAMP)
+	$(SAY) 'mypy'
+	@$(BIN)/mypy
+
+check: lint types test ## Everything that must hold before a commit
+
+format: $(STAMP) ## Format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## Measure CPU and added latency per request
+	@$(BIN)/python -m bench
+
+lock: ## Renew uv.lock and requirements.txt (needs uv)
+	@command -v uv >/dev/null || { echo "uv is not installed: pip install uv"; exit 2; }
+	uv lock --upgrade
+	uv export --quiet --frozen --no-emit-project --format requirements-txt --output-file requirements.txt --no-header
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
