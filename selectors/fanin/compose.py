@@ -1,0 +1,85 @@
+"""Selectors made of selectors: in what order they are asked, and when they may decide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from fanin.ballot import Ballot, Failure, Selection
+from fanin.checks import Check, CheckSpec, as_check
+from fanin.rule import Rule
+from fanin.spec import Range
+
+
+def chain(*rules: Rule) -> Rule:
+    """Ask the rules in turn: the next decides when the one before abstains, which it can only do on a closed ballot."""
+    if not rules:
+        raise ValueError("a chain needs at least one selector")
+
+    def decide(ballot: Ballot) -> Selection | None:
+        if not ballot.closed:
+            return rules[0](ballot)
+        return next((selection for rule in rules if (selection := rule(ballot)) is not None), None)
+
+    return Rule(
+        " | ".join(rule.name for rule in rules),
+        decide,
+        needs=frozenset[str]().union(*(rule.needs for rule in rules)),
+        live=rules[0].live,
+        abstains=all(rule.abstains for rule in rules),
+        exempt=frozenset[str]().union(*(rule.exempt for rule in rules)),
+    )
+
+
+def defer(of: Rule) -> Rule:
+    """Wait until the ballot closes, then decide by `of`."""
+
+    def decide(ballot: Ballot) -> Selection | None:
+        return of(ballot) if ballot.closed else None
+
+    return replace(of, name=f"defer({of.name})", decide=decide, live=False, exempt=of.exempt - {"final"})
+
+
+def quorum(k: Annotated[int, Range(1)], of: Rule) -> Rule:
+    """Decide by `of` as soon as k targets have answered, as if nobody else were still out; with fewer than k, abstain.
+
+    It is not final: the answers after the k-th are not waited for. Where too few answers are better than none, let
+    another rule follow: `quorum(2, majority()) | priority()`.
+    """
+
+    def decide(ballot: Ballot) -> Selection | None:
+        return of(ballot.close()) if len(ballot.candidates) >= k else None
+
+    return Rule(
+        f"quorum({k}, {of.name})",
+        decide,
+        needs=of.needs,
+        live=of.live and k == 1,
+        abstains=of.abstains or k > 1,
+        exempt=of.exempt | {"final"},
+    )
+
+
+def valid(check: CheckSpec, of: Rule) -> Rule:
+    """Let only candidates that pass the check enter the ballot of `of`; what fails it counts as a failure."""
+    passes = as_check(check)
+
+    def decide(ballot: Ballot) -> Selection | None:
+        return of(admitted(ballot, passes))
+
+    return replace(of, name=f"valid({of.name})", decide=decide, live=False, abstains=True)
+
+
+def admitted(ballot: Ballot, passes: Check) -> Ballot:
+    """Return the ballot with every candidate that does not pass turned into a failure of kind `invalid`."""
+    refused = tuple(c for c in ballot.candidates if not passes(c))
+    if not refused:
+        return ballot
+    return replace(
+        ballot,
+        candidates=tuple(c for c in ballot.candidates if c not in refused),
+        failures=(
+            *ballot.failures,
+            *(Failure(c.target, "invalid", "the answer did not pass the check") for c in refused),
+        ),
+    )

@@ -1,0 +1,68 @@
+"""The selector that trusts one target unless enough of the others agree against it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Annotated
+
+from fanin.ballot import Ballot, Candidate, Seat, Selection
+from fanin.keys import KeySpec, as_key
+from fanin.order import rank
+from fanin.rule import Rule
+from fanin.spec import Range
+from fanin.tally import Tally, printable
+from fanin.votes import Share
+
+
+def guarded(
+    *,
+    key: KeySpec = "text",
+    override: Annotated[int, Range(1)] | None = None,
+    priors: Mapping[str, Share] | None = None,
+) -> Rule:
+    """The best target's answer, unless enough of the others agree on another one.
+
+    The best is, of those whose answer can be compared, the target with the highest of `priors` (how often each is
+    right), without them the one of the highest priority. It is overridden by an answer that has at least `override`
+    votes (without it more than half of all targets) and more votes than the best target's own answer. Its early
+    decisions are certain, but not always the earliest possible.
+    """
+    find_key, known = as_key(key), dict(priors or {})
+
+    def standing(of: Candidate | Seat) -> tuple[float, int, str]:
+        return (-known.get(of.target, 0.0), *rank(of))
+
+    def decide(ballot: Ballot) -> Selection | None:
+        awaited = ballot.awaited
+        if awaited is None or not ballot.candidates:
+            return None
+        tally = Tally.of(ballot, find_key)
+        best = min(tally.voters or ballot.candidates, key=standing)
+        own = find_key(best)
+        needed = override or _size(ballot) // 2 + 1
+        mine = tally.weights.get(own, 0.0)
+        rivals = {answer: votes for answer, votes in tally.weights.items() if answer != own}
+        against = max(rivals.values(), default=0.0)
+        if against >= needed and against > mine:
+            rival = max(rivals, key=rivals.__getitem__)
+            lead = against - max((votes for answer, votes in tally.weights.items() if answer != rival), default=0.0)
+            reason = f"{against:g} agree and override {best.target}"
+            return tally.selection(rival, reason) if not awaited or lead > awaited else None
+        absent = ballot.absent
+        displaced = awaited > len(absent) or any(standing(seat) < standing(best) for seat in absent)
+        if awaited and (own is None or displaced or against + awaited >= max(needed, mine + 1)):
+            return None
+        return _kept(tally, best, own, f"{needed} votes for another answer would override it, {against:g} agree")
+
+    return Rule("guarded", decide)
+
+
+def _kept(tally: Tally, best: Candidate, own: Hashable | None, guard: str) -> Selection:
+    if own is None:
+        return Selection(best, f"the answer of {best.target}, the best that answered; no answer could be compared")
+    reason = f"the answer of {best.target}, the best that answered; {guard}"
+    return Selection(best, reason, tally.agreement(own), tally.printable(), answer=printable(own))
+
+
+def _size(ballot: Ballot) -> int:
+    return ballot.size or len(ballot.seats) or len(ballot.candidates) + len(ballot.failures)

@@ -1,0 +1,31 @@
+"""Keys: what makes two answers the same. A key of None abstains and counts nothing.
+
+Each is a function of a candidate (and of options), found by its name in `KEYS`; a further key is one more entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Annotated, Any, TypeAlias
+
+from fanin.ballot import Candidate
+from fanin.keys.canonical_json import json
+from fanin.keys.choice import choice
+from fanin.keys.number import number
+from fanin.keys.pattern import regex
+from fanin.keys.whole_text import text
+from fanin.spec import Catalogue
+
+Key: TypeAlias = Callable[[Candidate], Hashable | None]
+
+KEYS: Catalogue[Key] = Catalogue(
+    "key",
+    {"choice": choice, "json": json, "number": number, "regex": regex, "text": text},
+    on="candidate",
+)
+KeySpec: TypeAlias = Annotated[str | Mapping[str, Any] | Key, KEYS]
+
+
+def as_key(spec: KeySpec) -> Key:
+    """Return the key that a configuration value names; a function is taken as it is."""
+    return KEYS.read(spec, "key")

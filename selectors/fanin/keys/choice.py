@@ -1,0 +1,40 @@
+"""The key for multiple choice: the letter that the answer settles on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from functools import lru_cache
+
+from fanin.ballot import Candidate
+from fanin.keys.cleaning import REMEMBERED, plain, recall
+from fanin.keys.conclusion import conclusions
+
+_CONCLUDED = re.compile(
+    r"[^\w\\]*+(?:\\text\w*\{\W*+)?(?:(?:[Oo]ption|[Cc]hoice)\W++)?"
+    r"(?:([A-Z])(?![\w'\u2019])|([a-z])[)\]])"
+)
+_ALONE = re.compile(r"\W*+(?:(?:option|choice)\W++)?([A-Za-z])\W*+", re.IGNORECASE)
+_LEADING = re.compile(r"\W*+(?:[Oo]ption |[Cc]hoice )?([A-Z])\s*[).:\]*]")
+_BRACKETED = re.compile(r"[(\[]([A-Za-z])[)\]]")
+
+
+def choice(candidate: Candidate, *, letters: str = "ABCDEFGHIJ") -> Hashable | None:
+    """The letter of the chosen option: `B`, `(b)`, `B) Paris`, `The answer is **B**.`; upper case, one of `letters`."""
+    return recall(_choice, candidate.text, letters.upper())
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _choice(text: str, letters: str) -> str | None:
+    return next((letter for letter in _letters(plain(text)) if letter in letters), None)
+
+
+def _letters(text: str) -> list[str]:
+    """Return what could be the chosen letter, the surest place first."""
+    found = [_CONCLUDED.match(span) for span in conclusions(text)]
+    found.append(_ALONE.fullmatch(text))
+    lines = [line for line in text.split("\n") if line.strip()]
+    if lines:
+        found += [_ALONE.fullmatch(lines[-1]), _LEADING.match(lines[-1]), _LEADING.match(lines[0])]
+    found += reversed(list(_BRACKETED.finditer(text)))
+    return [next(filter(None, match.groups())).upper() for match in found if match]

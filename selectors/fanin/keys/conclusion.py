@@ -1,0 +1,35 @@
+"""Where a model says what its answer is: the marks that precede it, the last one first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+SPAN = 256
+"""How many characters after a mark may belong to the answer."""
+
+_ANSWER = re.compile(r"nswer[\"'*_\s]*(?:\bis\b|\bwas\b|would be|[:=])", re.IGNORECASE)
+_LIMIT = 16
+
+
+def conclusions(text: str) -> Iterator[str]:
+    r"""Give what follows each mark, the last mark first: `\boxed{...}`, `####`, `answer is`, `Answer:`, `"answer":`."""
+    starts = sorted({*_after(text, "boxed{"), *_after(text, "####"), *_after_answer(text)}, reverse=True)
+    for start in starts:
+        yield text[start : start + SPAN]
+
+
+def _after(text: str, mark: str) -> Iterator[int]:
+    at = len(text)
+    for _ in range(_LIMIT):
+        at = text.rfind(mark, 0, at)
+        if at < 0:
+            return
+        yield at + len(mark)
+
+
+def _after_answer(text: str) -> Iterator[int]:
+    for word in ("nswer", "NSWER"):
+        for end in _after(text, word):
+            if found := _ANSWER.match(text, end - len(word)):
+                yield found.end()

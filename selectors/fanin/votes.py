@@ -1,0 +1,92 @@
+"""Selectors that vote: candidates whose keys are equal stand for the same answer.
+
+An early decision is lossless: the answer is the one that every way in which the absent targets can still vote,
+abstain or fail would give. Which of the candidates with that answer carries it may differ, as they are
+interchangeable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, TypeAlias
+
+from fanin.ballot import Ballot, Candidate, Seat, Selection
+from fanin.keys import KeySpec, as_key
+from fanin.rule import Rule
+from fanin.spec import Range
+from fanin.tally import Tally, names
+
+Share: TypeAlias = Annotated[float, Range(0, 1)]
+
+
+def majority(
+    *, key: KeySpec = "text", agree: Annotated[int, Range(1)] | None = None, min_agreement: Share = 0.0
+) -> Rule:
+    """The answer that most candidates give; a tie goes to the one whose first supporter has the highest priority.
+
+    It decides early when no answer still out can change the result, and with `agree` also as soon as so many agree
+    (then it is not final). It abstains when no candidate has a key, and below `min_agreement` (a share of those that
+    voted). Self-consistency: Wang et al., arXiv 2203.11171.
+    """
+    find_key, needed = as_key(key), math.inf if agree is None else agree
+
+    def decide(ballot: Ballot) -> Selection | None:
+        tally = Tally.of(ballot, find_key)
+        if not tally.groups or tally.agreement(tally.leader) < min_agreement:
+            return None
+        agreed = tally.weights[tally.leader] >= needed
+        if not agreed and not tally.is_settled(ballot, min_agreement=min_agreement):
+            return None
+        return tally.selection(tally.leader, _why(tally, ballot, agreed=agreed))
+
+    return Rule("majority", decide, abstains=True, exempt=frozenset({"final"} if agree is not None else ()))
+
+
+def weighted(
+    *,
+    key: KeySpec = "text",
+    weights: Mapping[str, Annotated[float, Range(0)]] | None = None,
+    min_agreement: Share = 0.0,
+) -> Rule:
+    """The answer with the greatest weight behind it: `weights` by target, else the weights that the targets have.
+
+    Early decisions need to know who is missing (`Ballot.seats`). It abstains when nothing that has weight has a key,
+    and below `min_agreement` (a share of the weight that voted).
+    """
+    find_key, given = as_key(key), dict(weights or {})
+
+    def weigh(of: Candidate | Seat) -> float:
+        weight = given.get(of.target, of.weight)
+        return weight if 0 <= weight < math.inf else 0.0
+
+    def decide(ballot: Ballot) -> Selection | None:
+        tally = Tally.of(ballot, find_key, weigh)
+        if not tally.total or tally.agreement(tally.leader) < min_agreement:
+            return None
+        if not tally.is_settled(ballot, weigh, min_agreement):
+            return None
+        weight = f"{tally.weights[tally.leader]:g} of {tally.total:g}"
+        return tally.selection(tally.leader, f"a weight of {weight} stands behind this answer")
+
+    return Rule("weighted", decide, abstains=True)
+
+
+def _why(tally: Tally, ballot: Ballot, *, agreed: bool) -> str:
+    """Say how many agree, who did not vote, why the rest was not waited for; never what they said: this is logged."""
+    leader = tally.leader
+    votes, total = tally.weights[leader], tally.total
+    tied = sum(weight == votes for weight in tally.weights.values()) > 1
+    if tied:
+        first = tally.groups[leader][0].target
+        reason = f"{votes:g} of {total:g} agree, a tie that the priority of {first} breaks"
+    elif total == 1:
+        reason = "the only vote"
+    else:
+        reason = f"{votes:g} of {total:g} agree"
+    silent = sorted({c.target for c in ballot.candidates} - {c.target for c in tally.voters})
+    if silent:
+        reason += f"; {names(silent)} gave nothing to compare"
+    if not agreed and ballot.awaited:
+        reason += "; what is still out cannot change it"
+    return reason
