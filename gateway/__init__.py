@@ -1,0 +1,1 @@
+"""The gateway: fan one OpenAI-compatible request out to several providers and answer with what a selector picks."""

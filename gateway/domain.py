@@ -1,0 +1,265 @@
+"""The vocabulary: frozen values that the rooms of the gateway pass to each other, without behaviour."""
+
+from __future__ import annotations
+
+import hmac
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias
+
+from msgspec import Raw
+
+import fanin
+from fanin import Candidate
+
+Deadline: TypeAlias = float
+"""An absolute time on the event loop's clock, in seconds; it is handed down, never a duration."""
+
+
+class FailureKind(StrEnum):
+    """Why one attempt gave no answer. The three properties are the only policy tables."""
+
+    TRANSIENT = "transient"  # 5xx, 529, connection refused or reset: the same target may well answer next time
+    TIMEOUT = "timeout"  # no answer within the target's timeout or the route's deadline
+    STALLED = "stalled"  # the stream began and then fell silent
+    TRUNCATED = "truncated"  # the answer ended before it said that it was complete
+    EMPTY = "empty"  # success without content
+    MALFORMED = "malformed"  # a body that is not what the protocol promises
+    RATE_LIMITED = "rate_limited"  # 429
+    QUOTA = "quota"  # credit or quota used up: waiting does not help
+    CREDENTIAL = "credential"  # the gateway's own key for this provider is refused
+    MODEL_GONE = "model_gone"  # the provider does not know the model
+    CONTEXT_LENGTH = "context_length"  # the prompt does not fit this model
+    CALLER_FAULT = "caller_fault"  # the request itself is wrong: every other target would say the same
+    FILTERED = "filtered"  # a content policy refused
+    CIRCUIT_OPEN = "circuit_open"  # not asked: it failed too often just now
+    BULKHEAD_FULL = "bulkhead_full"  # not asked: too many calls are in flight
+    SUPERSEDED = "superseded"  # cancelled because another answer was selected; not a failure of the target
+    UNKNOWN = "unknown"  # a fault of ours: logged with its traceback
+
+    @property
+    def retryable(self) -> bool:
+        """Whether asking the same target again, a little later, has a chance."""
+        return self in _RETRYABLE
+
+    @property
+    def counts_against_health(self) -> bool:
+        """Whether the failure says something about the target rather than about the request or about us."""
+        return self in _UNHEALTHY
+
+    @property
+    def caller_should_know(self) -> bool:
+        """Whether the provider's own message helps the client to mend the request."""
+        return self in _CALLERS
+
+
+_RETRYABLE = frozenset(
+    {FailureKind.TRANSIENT, FailureKind.RATE_LIMITED, FailureKind.EMPTY, FailureKind.MALFORMED, FailureKind.TRUNCATED}
+)
+_UNHEALTHY = frozenset(
+    {
+        FailureKind.TRANSIENT,
+        FailureKind.TIMEOUT,
+        FailureKind.STALLED,
+        FailureKind.TRUNCATED,
+        FailureKind.EMPTY,
+        FailureKind.MALFORMED,
+    }
+)
+_CALLERS = frozenset({FailureKind.CALLER_FAULT, FailureKind.CONTEXT_LENGTH, FailureKind.FILTERED})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(fanin.Failure):
+    """One target's failure, with what the edges need: `retry_after` in seconds, the upstream's status and error object.
+
+    `detail` is our own sentence. `error` is the upstream's error object and is shown to a client only where
+    `kind.caller_should_know`.
+    """
+
+    kind: FailureKind
+    retry_after: float | None = None
+    status: int | None = None
+    error: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer, as the upstream counted them; `exact` is False where we counted stream deltas instead."""
+
+    prompt: int = 0
+    completion: int = 0
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: the upstream's object as its top-level fields, each value still in the upstream's own bytes."""
+
+    fields: Mapping[str, Raw]
+    usage: Usage | None = None
+
+
+class LiveStream(Protocol):
+    """An answer that is still being written: the payload of a candidate that entered the ballot at its first words.
+
+    Iterating gives the data of each server-sent event (one JSON object, without `[DONE]`), beginning with the ones read
+    before the commit. It ends after a complete answer and raises `errors.StreamBroken` when the upstream broke off.
+    """
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Give the events."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """What has been counted so far."""
+        ...
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once when the stream is over, however it ends."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection; the upstream stops writing."""
+        ...
+
+
+Outcome: TypeAlias = Candidate | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One provider + model, with its own prompt, parameters and weight; `name` is unique in its route.
+
+    `timeout` is the limit of one attempt in seconds, `retries` counts the calls beyond the first.
+    """
+
+    name: str
+    provider: str
+    model: str
+    prompt: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float = 60.0
+    retries: int = 1
+    weight: float = 1.0
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How many targets start at once, and after how many seconds the next one starts by itself (infinity: never)."""
+
+    initial: int = 1
+    stagger: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A model name that clients may ask for; `deadline` in seconds is the limit of the whole request."""
+
+    name: str
+    targets: tuple[Target, ...]
+    launch: Launch
+    select: fanin.Rule
+    deadline: float = 120.0
+
+
+def _ignore(_: object) -> None:
+    """Listen to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What the client asked, parsed once: the top-level fields keep the client's own bytes.
+
+    `fields` holds everything but `model`, `stream` and `hedgerow`. `live` says that candidates may enter the ballot at
+    their first words; `logprobs` that the selector needs token log probabilities the client did not ask for. `listen`
+    hears the events of this request (see engine/events.py).
+    """
+
+    id: str
+    model: str
+    fields: Mapping[str, Raw]
+    live: bool = False
+    logprobs: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    listen: Callable[[Any], None] = _ignore
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What we intend for one request: whom to ask, in what rhythm, and who decides. Pure and printable."""
+
+    route: str
+    targets: tuple[Target, ...]
+    launch: Launch
+    select: fanin.Rule
+    deadline: float
+    live: bool = False
+
+
+Caller: TypeAlias = Callable[[Target, ChatRequest, Deadline], Awaitable[Outcome]]
+"""Ask one target. It never raises anything but CancelledError; every other end is a Failure."""
+
+Policy: TypeAlias = Callable[[Caller], Caller]
+
+
+class Secret:
+    """A value that is never printed: `repr`, `str` and formatting show stars, `reveal()` the value."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value; call it only where it goes onto the wire."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """How to reach one provider.
+
+    `api` is `"openai"` for every upstream that our own wire client serves; any other word is litellm's name of the
+    provider. `options` are further keyword arguments for litellm (`api_version`, `aws_region_name`, ...); `concurrency`
+    is how many calls may be in flight at once.
+    """
+
+    name: str
+    api: str = "openai"
+    base_url: str | None = None
+    api_key: Secret | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A whole valid configuration.
+
+    `keys` maps a client's name to the SHA-256 hex digest of its key; when it is empty no key is asked for. `notes` are
+    sentences for the operator.
+    """
+
+    providers: Mapping[str, ProviderSettings]
+    routes: Mapping[str, Route]
+    adhoc: bool = False
+    keys: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

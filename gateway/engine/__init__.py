@@ -1,0 +1,1 @@
+"""The fan-out engine: plan a request, run the one loop, say what happened in events."""

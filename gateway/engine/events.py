@@ -1,0 +1,109 @@
+"""What the engine says while it works: small frozen values. Metrics, logs and traces listen; the engine logs nothing.
+
+Times named `at` are on the event loop's clock, durations are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from fanin import Ballot, Selection
+from gateway.domain import Failure, FailureKind, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A target was asked."""
+
+    target: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """One call to a target ended; `kind` is None when it answered."""
+
+    target: str
+    kind: FailureKind | None
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A branch gave a candidate."""
+
+    target: str
+    at: float
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A branch gave up after its retries. `cause` is set only for faults of our own: the log shows their traceback."""
+
+    failure: Failure
+    at: float
+    duration: float
+    cause: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """A branch was cancelled because another answer was selected or the client left."""
+
+    target: str
+    at: float
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The deadline passed while these targets had not answered."""
+
+    targets: tuple[str, ...]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SelectorFaulted:
+    """A selector raised, against its contract; the highest-priority answer is taken instead."""
+
+    selector: str
+    cause: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The decision. `rescued` says that the first target alone would have failed."""
+
+    selection: Selection
+    ballot: Ballot
+    at: float
+    rescued: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """The tokens of one answer, known once it is complete or cut; `won` says whether the client got it."""
+
+    target: str
+    usage: Usage
+    won: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The response is complete, or the client left (status 499). `overhead` is the gateway's own share of the time."""
+
+    status: int
+    duration: float
+    overhead: float | None
+    error: str | None = None
+
+
+Event: TypeAlias = (
+    Launched | Attempted | Answered | Failed | Superseded | Expired | SelectorFaulted | Selected | Spent | Finished
+)
+Listener: TypeAlias = Callable[[Event], None]

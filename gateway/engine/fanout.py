@@ -1,0 +1,225 @@
+"""The loop: launch, wait, add to the ballot, ask the selector, cancel and await the losers.
+
+Race, hedge, fallback and escalation are this one loop with two numbers: how many targets start at once, and how long
+until the next one starts by itself. A failure, or an undecided ballot with nothing in flight, starts the next at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import cast
+
+from fanin import Ballot, Candidate, Rule, Seat, Selection
+from gateway.domain import Answer, Caller, ChatRequest, Failure, FailureKind, LiveStream, Outcome, Plan, Target
+from gateway.engine.events import Answered, Expired, Failed, Launched, Selected, SelectorFaulted, Spent, Superseded
+from gateway.errors import Abstained, AllTargetsFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came out: the decision, the ballot it was taken on, who was asked, and how long each branch took (seconds).
+
+    `decided_at` is when the deciding answer arrived and `launched_at` when the first target was asked: what lies
+    between is the providers' time, everything else the gateway's own.
+    """
+
+    selection: Selection
+    ballot: Ballot
+    asked: int
+    durations: dict[str, float]
+    superseded: tuple[str, ...]
+    launched_at: float
+    decided_at: float
+
+
+async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
+    """Run one request through its plan.
+
+    A live winner's stream is open and belongs to the caller of this function; everything else is closed and awaited
+    when this returns or raises.
+
+    Raises:
+        AllTargetsFailed: no target gave an answer before the deadline.
+        Abstained: answers came, but the selector chose none.
+    """
+    flight = _Flight(plan, request, call)
+    ballot = Ballot(size=len(plan.targets), seats=tuple(Seat(t.name, t.priority, t.weight) for t in plan.targets))
+    winner: Candidate | None = None
+    try:
+        flight.launch(plan.launch.initial)
+        while winner is None:
+            for outcome in await flight.landed():
+                ballot = ballot.add(outcome)
+                if isinstance(outcome, Failure):
+                    flight.launch()
+            if flight.over:
+                ballot = flight.expire(ballot).close()
+            selection = _decide(plan.select, ballot, request)
+            if selection is not None:
+                winner = selection.winner
+            elif ballot.closed:
+                raise _nothing(plan, ballot, flight)
+            elif flight.due:
+                flight.launch()
+    finally:
+        await flight.recall(ballot, winner)
+    return flight.verdict(ballot, cast("Selection", selection))
+
+
+def _decide(rule: Rule, ballot: Ballot, request: ChatRequest) -> Selection | None:
+    """Ask the selector; one that raises against its contract costs its opinion, never the answer."""
+    try:
+        return rule(ballot)
+    except Exception as exc:  # noqa: BLE001 -- a third party's code: whatever it raises, there is an answer to give
+        if not ballot.closed or not ballot.candidates:
+            return None
+        request.listen(SelectorFaulted(rule.name, exc))
+        reason = f"{rule.name} raised {type(exc).__name__}: the highest-priority answer instead"
+        return Selection(ballot.ranked()[0], reason, selector="priority")
+
+
+def _nothing(plan: Plan, ballot: Ballot, flight: _Flight) -> Exception:
+    if ballot.candidates:
+        return Abstained(plan.select.name, len(ballot.candidates), flight.asked)
+    return AllTargetsFailed(cast("tuple[Failure, ...]", ballot.failures), flight.durations)
+
+
+class _Flight:
+    """The branches of one request: started in order, landed in order of arrival, recalled together."""
+
+    def __init__(self, plan: Plan, request: ChatRequest, call: Caller) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._plan, self._request, self._call = plan, request, call
+        self._queue = deque(plan.targets)
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._started: dict[str, float] = {}
+        self._arrivals: list[Outcome] = []
+        self._next_start = 0.0
+        self._waker: asyncio.Future[None] | None = None
+        self._superseded: list[str] = []
+        self.durations: dict[str, float] = {}
+        self._last_arrival = self._loop.time()
+
+    @property
+    def asked(self) -> int:
+        return len(self._started)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can come: all have landed, or the deadline has passed."""
+        return not (self._running or self._queue or self._arrivals) or self._loop.time() >= self._plan.deadline
+
+    @property
+    def due(self) -> bool:
+        """Whether the next target starts now, by its time or because nobody else is in flight."""
+        return not self._running or self._loop.time() >= self._next_start
+
+    def launch(self, count: int = 1) -> None:
+        """Ask the next `count` targets, as far as there are any left and time to wait for them."""
+        now = self._loop.time()
+        self._next_start = now + self._plan.launch.stagger
+        for _ in range(min(count, len(self._queue))):
+            target = self._queue.popleft()
+            self._started[target.name] = now
+            self._request.listen(Launched(target.name, now))
+            self._running[target.name] = self._loop.create_task(self._branch(target))
+
+    async def _branch(self, target: Target) -> None:
+        started = self._loop.time()
+        cause = None
+        try:
+            outcome = await self._call(target, self._request, self._plan.deadline)
+        except Exception as exc:  # noqa: BLE001 -- a caller that breaks its promise must not take its siblings down
+            cause = exc
+            outcome = Failure(target.name, FailureKind.UNKNOWN, "a fault inside the gateway")
+        self._last_arrival = now = self._loop.time()
+        self.durations[target.name] = duration = now - started
+        if isinstance(outcome, Failure):
+            self._request.listen(Failed(outcome, now, duration, cause))
+        else:
+            self._request.listen(Answered(target.name, now, duration))
+        self._arrivals.append(outcome)
+        del self._running[target.name]
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
+
+    async def landed(self) -> list[Outcome]:
+        """Wait until a branch lands, the next launch is due or the deadline passes; return what landed, in order."""
+        if not self._arrivals:
+            until = min(self._plan.deadline, self._next_start) if self._queue else self._plan.deadline
+            self._waker = self._loop.create_future()
+            alarm = self._loop.call_at(until, self._wake)
+            try:
+                await self._waker
+            finally:
+                alarm.cancel()
+        arrivals, self._arrivals = self._arrivals, []
+        return arrivals
+
+    def expire(self, ballot: Ballot) -> Ballot:
+        """Write the branches that the deadline overtook into the ballot as failures."""
+        late = tuple(self._running)
+        if late:
+            now = self._loop.time()
+            self._request.listen(Expired(late, now))
+            for name in late:
+                self.durations[name] = now - self._started[name]
+                ballot = ballot.add(Failure(name, FailureKind.TIMEOUT, "no answer before the route's deadline"))
+        return ballot
+
+    async def recall(self, ballot: Ballot, winner: Candidate | None) -> None:
+        """Cancel and await the branches still running, and close every stream that did not win.
+
+        A cancellation that comes meanwhile waits until that is done; nobody takes the winner then, so it is closed too.
+        """
+        losers = dict(self._running)
+        for task in losers.values():
+            task.cancel()
+        interrupted: asyncio.CancelledError | None = None
+        while running := [task for task in losers.values() if not task.done()]:
+            try:
+                await asyncio.wait(running)
+            except asyncio.CancelledError as exc:
+                interrupted, winner = exc, None
+        now = self._loop.time()
+        for name in losers:
+            if name not in self.durations:
+                self.durations[name] = now - self._started[name]
+                self._superseded.append(name)
+                self._request.listen(Superseded(name, now, self.durations[name]))
+        for outcome in (*ballot.candidates, *self._arrivals):
+            if isinstance(outcome, Candidate) and outcome is not winner:
+                await self._settle(outcome)
+        if interrupted is not None:
+            raise interrupted
+
+    async def _settle(self, loser: Candidate) -> None:
+        """Close a losing answer and book its tokens."""
+        payload: Answer | LiveStream | None = loser.payload
+        if payload is not None and not isinstance(payload, Answer):
+            await payload.aclose()
+        if payload is not None and payload.usage is not None:
+            self._request.listen(Spent(loser.target, payload.usage, won=False))
+
+    def verdict(self, ballot: Ballot, selection: Selection) -> Verdict:
+        """Announce and return the decision."""
+        first = self._plan.targets[0].name
+        rescued = selection.winner.target != first and any(failure.target == first for failure in ballot.failures)
+        self._request.listen(Selected(selection, ballot, self._loop.time(), rescued))
+        payload = selection.winner.payload
+        if isinstance(payload, Answer) and payload.usage is not None:
+            self._request.listen(Spent(selection.winner.target, payload.usage, won=True))
+        return Verdict(
+            selection=selection,
+            ballot=ballot,
+            asked=self.asked,
+            durations=self.durations,
+            superseded=tuple(self._superseded),
+            launched_at=min(self._started.values()),
+            decided_at=self._last_arrival,
+        )

@@ -1,0 +1,189 @@
+"""Everything that may be raised at the gateway's edges.
+
+HedgerowError                    status  type
+├── InternalError                   500  server_error
+├── InvalidRequest                  400  invalid_request_error
+├── BodyTooLarge                    413  invalid_request_error
+├── Unauthorized                    401  authentication_error
+├── ModelNotFound                   404  invalid_request_error
+├── NotFound                        404  invalid_request_error
+├── MethodNotAllowed                405  invalid_request_error
+├── AllTargetsFailed       fused  400 to 504, fused from the branches' failures
+├── Abstained                       502  selector_abstained
+└── StreamBroken           in-band, after the first words were sent
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gateway.domain import Failure, FailureKind
+
+
+class HedgerowError(Exception):
+    """An error with the HTTP status and the OpenAI `error.type`, `code` and `param` that clients map to exceptions."""
+
+    status = 500
+    type = "server_error"
+    code: str | None = None
+    param: str | None = None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Response headers beyond the usual ones."""
+        return {}
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """Fields of the error object beyond OpenAI's four."""
+        return {}
+
+
+class InternalError(HedgerowError):
+    """A fault of the gateway's own; the log has its traceback under the request's id."""
+
+    code = "internal_error"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"The gateway failed on this request. Its log says why under {request_id}.")
+
+
+class InvalidRequest(HedgerowError):
+    """The request cannot be understood; the message quotes the fault and says the cure."""
+
+    status = 400
+    type = "invalid_request_error"
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class BodyTooLarge(InvalidRequest):
+    """The request's body is beyond the limit."""
+
+    status = 413
+
+
+class NotFound(InvalidRequest):
+    """There is nothing at this path."""
+
+    status = 404
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The path exists, the method does not."""
+
+    status = 405
+
+
+class Unauthorized(HedgerowError):
+    """The client's key is missing or wrong."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class ModelNotFound(HedgerowError):
+    """No route has this name."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+    param = "model"
+
+    def __init__(self, model: str, routes: Iterable[str]) -> None:
+        known = sorted(routes)
+        nearest = difflib.get_close_matches(model, known, n=1)
+        hint = f" Did you mean `{nearest[0]}`?" if nearest else ""
+        listed = ", ".join(f"`{name}`" for name in known[:20])
+        super().__init__(f"The model `{model[:200]}` does not exist. This gateway serves {listed}.{hint}")
+
+
+class AllTargetsFailed(HedgerowError):
+    """No target answered: one status fused from all failures, and every one of them in the message."""
+
+    def __init__(self, failures: Sequence[Failure], durations: Mapping[str, float] | None = None) -> None:
+        self.failures = tuple(failures)
+        self._durations = durations or {}
+        self.status, self.type, self.code = _fuse([failure.kind for failure in failures])
+        told = next((f for f in failures if f.error and f.kind.caller_should_know), None)
+        if self.status == 400 and told and told.error:
+            self.status = told.status if told.status in {400, 404, 413, 422} else 400
+            self.type = str(told.error.get("type") or self.type)
+            self.code = told.error.get("code")
+            self.param = told.error.get("param")
+            super().__init__(str(told.error.get("message") or told.detail))
+        else:
+            super().__init__("No target answered. " + " ".join(self._line(failure) for failure in failures))
+
+    def _line(self, failure: Failure) -> str:
+        after = self._durations.get(failure.target)
+        took = "" if after is None else f" after {after:.2f} s"
+        return f"{failure.target}: {failure.kind.value}{took} ({failure.detail})."
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """`Retry-After`, the smallest of the branches', where waiting helps."""
+        if self.status not in {429, 503}:
+            return {}
+        waits = [failure.retry_after for failure in self.failures if failure.retry_after is not None]
+        return {"retry-after": str(max(1, round(min(waits, default=1.0) + 0.5)))}
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """One line a branch, without any upstream text."""
+        return {"hedgerow": {"branches": [branch(failure, self._durations) for failure in self.failures]}}
+
+
+def branch(failure: Failure, durations: Mapping[str, float]) -> dict[str, Any]:
+    """Describe one failed branch for an error body, an explanation or a log line."""
+    described: dict[str, Any] = {"target": failure.target, "kind": failure.kind.value, "detail": failure.detail}
+    if failure.target in durations:
+        described["ms"] = round(durations[failure.target] * 1000, 1)
+    return described
+
+
+_OVERLOADED = {FailureKind.RATE_LIMITED, FailureKind.CIRCUIT_OPEN, FailureKind.BULKHEAD_FULL}
+
+
+def _fuse(kinds: Sequence[FailureKind]) -> tuple[int, str, str]:
+    """Return status, type and code of the most useful answer to a client whose every branch failed."""
+    if kinds and all(kind.caller_should_know for kind in kinds):
+        return 400, "invalid_request_error", "all_targets_refused"
+    if kinds and all(kind is FailureKind.RATE_LIMITED for kind in kinds):
+        return 429, "rate_limit_error", "rate_limit_exceeded"
+    if kinds and all(kind in _OVERLOADED for kind in kinds):
+        return 503, "server_error", "overloaded"
+    if kinds and all(kind in {FailureKind.TIMEOUT, FailureKind.STALLED} for kind in kinds):
+        return 504, "server_error", "deadline_exceeded"
+    return 502, "server_error", "all_targets_failed"
+
+
+class Abstained(HedgerowError):
+    """Answers came in, but the route's selector would not choose among them."""
+
+    status = 502
+    type = "server_error"
+    code = "selector_abstained"
+
+    def __init__(self, selector: str, answered: int, asked: int) -> None:
+        super().__init__(
+            f"{answered} of {asked} targets answered, but `{selector}` chose none of them. "
+            "End the route's `select` chain with `priority` to get an answer all the same."
+        )
+
+
+class StreamBroken(HedgerowError):
+    """A stream broke off after its first words had been passed on; `failure` says how."""
+
+    status = 502
+    code = "stream_broken"
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"The answer broke off: {failure.detail}. What was received is incomplete.")
+        self.failure = failure

@@ -1,0 +1,8 @@
+"""Policies: functions from a caller to a caller. Composed left to right, the leftmost is the outermost."""
+
+from gateway.policies.attempt import attempt
+from gateway.policies.bulkhead import Bulkhead
+from gateway.policies.compose import compose
+from gateway.policies.retry import retry
+
+__all__ = ["Bulkhead", "attempt", "compose", "retry"]
