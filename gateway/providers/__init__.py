@@ -1,0 +1,1 @@
+"""Providers: callers that put a request on a wire and read the answer, and the simulated provider."""
