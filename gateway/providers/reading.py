@@ -1,0 +1,177 @@
+"""Read OpenAI-shaped answers: what a selector needs to know of them, and nothing is changed.
+
+Upstreams differ in what they call OpenAI-compatible (content as a list of parts, missing types, empty finish reasons),
+so everything is optional here; a body that does not even fit this is malformed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from fanin import Candidate, ToolCall
+from gateway.domain import Answer, Failure, FailureKind, Target, Usage
+from gateway.providers import classify
+
+_ABSENT = Raw(b"null")
+_FATAL = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class _Function(Struct):
+    name: str | None = None
+    arguments: Any = None
+
+
+class _ToolCall(Struct):
+    id: str | None = None
+    function: _Function | None = None
+    custom: Any = None
+
+
+class _Message(Struct):
+    content: Any = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+    function_call: _Function | None = None
+    audio: Any = None
+
+
+class _Choice(Struct):
+    index: int = 0
+    message: _Message | None = None
+    text: str | None = None
+    delta: _Message | None = None
+    finish_reason: str | None = None
+    logprobs: Raw = _ABSENT
+
+
+class _Tokens(Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Reading(Struct):
+    """The part of an answer or of a stream's chunk that we look at."""
+
+    choices: list[_Choice] | None = None
+    usage: _Tokens | None = None
+    error: Any = None
+
+    def usage_or(self, before: Usage | None) -> Usage | None:
+        """Return the counted tokens, or what was known before."""
+        if self.usage is None:
+            return before
+        return Usage(self.usage.prompt_tokens or 0, self.usage.completion_tokens or 0)
+
+
+_readings = msgspec.json.Decoder(Reading, strict=False)
+_objects: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
+
+
+def read_chunk(data: bytes) -> Reading | None:
+    """Read one event of a stream; None when it is not JSON of the expected shape."""
+    try:
+        return _readings.decode(data)
+    except _FATAL:
+        return None
+
+
+def is_content(choice: _Choice) -> bool:
+    """Whether a choice carries words, a tool call or a refusal: what makes an answer more than a header."""
+    said = choice.delta or choice.message
+    if said is None:
+        return bool(choice.text)
+    return bool(said.content or said.tool_calls or said.function_call or said.refusal or said.audio)
+
+
+def read_answer(target: Target, body: bytes) -> Candidate | Failure:
+    """Turn a whole chat completion into a candidate, or into the failure that it really is.
+
+    A success status does not make an answer: errors inside a 200, `choices: []` and empty content are failures.
+    """
+    try:
+        fields = _objects.decode(body)
+        reading = _readings.decode(body)
+    except _FATAL:
+        return Failure(target.name, FailureKind.MALFORMED, "the provider's answer is not a chat completion")
+    if reading.error is not None:
+        return classify.from_error_object(target.name, reading.error, None)
+    if not reading.choices:
+        return Failure(target.name, FailureKind.EMPTY, "the provider answered without any choice")
+    choice = reading.choices[0]
+    if not is_content(choice):
+        if choice.finish_reason == "content_filter":
+            return Failure(target.name, FailureKind.FILTERED, "the provider's content filter held the answer back")
+        return Failure(target.name, FailureKind.EMPTY, "the provider answered without content")
+    return candidate(target, choice, Answer(fields, reading.usage_or(None)))
+
+
+def candidate(target: Target, choice: _Choice, payload: object) -> Candidate:
+    """Make a candidate of a choice."""
+    said = choice.message or choice.delta or _Message(content=choice.text)
+    return Candidate(
+        target=target.name,
+        text=text_of(said.content) or said.refusal or "",
+        tool_calls=_tool_calls(said),
+        finish_reason=choice.finish_reason or None,
+        confidence=confidence(choice.logprobs),
+        weight=target.weight,
+        priority=target.priority,
+        payload=payload,
+    )
+
+
+def text_of(content: Any) -> str:
+    """Return the text of a message's content, which some providers send as a list of parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(
+            part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)
+        )
+    return ""
+
+
+def _tool_calls(said: _Message) -> tuple[ToolCall, ...]:
+    calls = [(call.id, call.function) for call in said.tool_calls or ()]
+    if said.function_call is not None:
+        calls.append((None, said.function_call))
+    return tuple(
+        ToolCall(function.name or "", _arguments(function.arguments), name or "")
+        for name, function in calls
+        if function
+    )
+
+
+def _arguments(arguments: Any) -> str:
+    if arguments is None:
+        return "{}"
+    return arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+
+
+class _TokenLogprob(Struct):
+    logprob: float | None = None
+
+
+class _Logprobs(Struct):
+    content: list[_TokenLogprob] | None = None
+    token_logprobs: list[float | None] | None = None
+
+
+def confidence(logprobs: Raw) -> float | None:
+    """Return exp(mean token log probability), in [0, 1], or None where there are none."""
+    try:
+        read = msgspec.json.decode(logprobs, type=_Logprobs | None)
+    except _FATAL:
+        return None
+    if read is None:
+        return None
+    values = [token.logprob for token in read.content or ()] or list(read.token_logprobs or ())
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    if not finite:
+        return None
+    return min(1.0, math.exp(sum(finite) / len(finite)))

@@ -1,0 +1,83 @@
+"""An incremental parser of server-sent events (WHATWG HTML, "9.2.6 Interpreting an event stream").
+
+Lines end at CR LF, LF or CR and nowhere else: `str.splitlines` also breaks at U+2028, U+0085 and others, which are
+legal inside JSON strings. So the parser works on bytes, where those never look like a line end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
+
+
+class EventTooLarge(ValueError):
+    """One event is beyond the limit."""
+
+
+class SSEParser:
+    """Feed it whatever arrived, get the data of every event that became complete.
+
+    Only `data` matters to our wires; `event`, `id`, `retry` and comments are skipped. `limit` bounds the bytes of one
+    unfinished event, so that an upstream that never ends one cannot fill the memory.
+    """
+
+    def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
+        self._limit = limit
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._started = False
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the data of each completed event.
+
+        Raises:
+            EventTooLarge: an unfinished event exceeds the limit.
+        """
+        buffer = self._rest + chunk
+        if not self._started:
+            if len(buffer) < len(_BOM) and _BOM.startswith(buffer):
+                self._rest = buffer
+                return
+            self._started = True
+            buffer = buffer.removeprefix(_BOM)
+        yield from self._lines(buffer)
+        if len(self._rest) + sum(map(len, self._data)) > self._limit:
+            raise EventTooLarge(f"an event of more than {self._limit} bytes")
+
+    def _lines(self, buffer: bytes) -> Iterator[bytes]:
+        position = 0
+        for end in _LINE_END.finditer(buffer):
+            # A CR at the very end may be half of a CR LF: leave it for the next chunk to tell.
+            if end.end() == len(buffer) and end.group() == b"\r":
+                break
+            event = self._line(buffer[position : end.start()])
+            position = end.end()
+            if event is not None:
+                yield event
+        self._rest = buffer[position:]
+
+    def _line(self, line: bytes) -> bytes | None:
+        if not line:
+            if not self._data:
+                return None
+            event, self._data = b"\n".join(self._data), []
+            return event
+        if line.startswith(b"data:"):
+            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+        elif line == b"data":
+            self._data.append(b"")
+        return None
+
+    def close(self) -> Iterator[bytes]:
+        """Yield the event that the stream's end left without its blank line.
+
+        The specification drops it; providers that forget the last blank line exist, and what they sent is a whole line.
+        """
+        rest, self._rest = self._rest.removesuffix(b"\r"), b""
+        if rest:
+            self._line(rest)
+        if (event := self._line(b"")) is not None:
+            yield event
