@@ -1,0 +1,304 @@
+"""Every provider that does not speak OpenAI's protocol, through litellm's `acompletion`: the only import of litellm.
+
+litellm translates requests and answers, nothing else: its Router, proxy, retries, callbacks, caches and downloads stay
+out. What counts is what the wire said (see wiretap.py), not what litellm made of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import aiohttp
+import msgspec
+from msgspec import Raw
+
+from fanin import Candidate
+from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Outcome, ProviderSettings, Target, Usage
+from gateway.errors import StreamBroken
+from gateway.providers import classify, litellm_shape
+from gateway.providers.litellm_fields import arguments
+from gateway.providers.openai_stream import GRACE, IDLE
+from gateway.providers.reading import candidate, is_content, read_answer, read_chunk
+from gateway.providers.wiretap import Wiretap, tapped_session
+
+_encode = msgspec.json.Encoder().encode
+
+
+@functools.cache
+def _litellm() -> Any:
+    """Import litellm, which takes seconds, and turn off whatever acts by itself."""
+    os.environ.update(
+        LITELLM_LOCAL_MODEL_COST_MAP="True",
+        LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS="True",
+        LITELLM_MODE="PRODUCTION",  # the other mode reads a .env file
+    )
+    import litellm  # noqa: PLC0415 -- only who configures such a provider pays for it
+    from litellm.litellm_core_utils import url_utils  # noqa: PLC0415
+
+    def never_fetch(_: str) -> None:
+        raise litellm.ImageFetchError("This provider needs the data itself: send a data: URL instead of an address.")
+
+    for hook in ("callbacks", "success_callback", "failure_callback", "service_callback", "input_callback"):
+        setattr(litellm, hook, [])
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    litellm.turn_off_message_logging = True
+    litellm.drop_params = False
+    litellm.modify_params = False
+    litellm.cache = None
+    litellm.disable_token_counter = True
+    litellm.disable_hf_tokenizer_download = True
+    # Images given by address are fetched by litellm for providers that want bytes. This is the one gate they pass.
+    litellm.user_url_validation = True
+    url_utils.validate_url = never_fetch
+    for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
+        logging.getLogger(name).disabled = True  # its lines quote requests and keys
+    return litellm
+
+
+@functools.lru_cache(maxsize=1024)
+def _parameters(api: str, model: str) -> frozenset[str]:
+    """Return the OpenAI parameters that litellm can translate for a model."""
+    return frozenset(_litellm().get_supported_openai_params(model=f"{api}/{model}", custom_llm_provider=api) or ())
+
+
+class LitellmProvider:
+    """One provider behind litellm. Calling it asks one target; it never raises but CancelledError.
+
+    Cancelling a call closes its connection, which stops the upstream's work. The deadline is kept by the attempt policy
+    around this call.
+    """
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        self._settings = settings
+        self._session: aiohttp.ClientSession | None = None
+        self._client: Any = None
+
+    async def warm_up(self) -> None:
+        """Import litellm now, in a thread, rather than at the first call."""
+        if not _litellm.cache_info().currsize:
+            await asyncio.to_thread(_litellm)
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def __call__(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
+        """Ask one target."""
+        tap: Wiretap | None = None
+        try:
+            await self.warm_up()
+            prepared = arguments(target, request, _parameters(self._settings.api, target.model))
+            if isinstance(prepared, Failure):
+                return prepared
+            keywords, extra = prepared
+            with Wiretap(target.name, extra) as tap:
+                return await self._ask(target, request, keywords | self._controls(target, request, deadline), tap)
+        except Exception as exc:  # noqa: BLE001 -- litellm raises what it likes; nothing is hidden: it becomes the failure
+            return _failure(target, exc, tap)
+
+    async def _ask(self, target: Target, request: ChatRequest, keywords: dict[str, Any], tap: Wiretap) -> Outcome:
+        handed_over = False
+        try:
+            answer = await _litellm().acompletion(**keywords)
+            if request.live:
+                outcome = await LitellmStream.begin(target, request, answer, tap)
+                handed_over = isinstance(outcome, Candidate)
+                return outcome
+            fields = litellm_shape.completion(answer.model_dump())
+            outcome = read_answer(target, _encode(fields))
+            return tap.failure or outcome if isinstance(outcome, Failure) else outcome
+        finally:
+            if not handed_over:
+                tap.close()  # nothing happens to the connection of an answer that was read to its end
+
+    def _controls(self, target: Target, request: ChatRequest, deadline: Deadline) -> dict[str, Any]:
+        """Return the keywords that are ours to give."""
+        settings = self._settings
+        controls = {
+            # With the provider's name before it litellm leaves the model's name as it is, whatever it holds.
+            "model": f"{settings.api}/{target.model}",
+            "custom_llm_provider": settings.api,
+            "api_key": settings.api_key.reveal() if settings.api_key else None,
+            "api_base": settings.base_url,
+            "extra_headers": {**settings.headers, **request.headers},
+            "timeout": max(0.001, deadline - asyncio.get_running_loop().time()),
+            "num_retries": 0,
+            "max_retries": 0,
+            "drop_params": False,
+            "no-log": True,
+            "stream": request.live,
+            "_skip_mcp_handler": True,  # else a client's tool of type "mcp" starts litellm's own MCP gateway
+            **settings.options,
+        }
+        if request.live:
+            controls["stream_options"] = {"include_usage": True}
+        return controls | self._connection()
+
+    def _connection(self) -> dict[str, Any]:
+        """Return the session under both names by which litellm takes one."""
+        if self._session is None:
+            self._session = tapped_session()
+            self._client = _client(self._session)
+        if self._settings.api in _litellm().openai_compatible_providers:
+            return {"shared_session": self._session}  # there `client` would have to be one of the openai package
+        return {"shared_session": self._session, "client": self._client}
+
+
+def _client(session: aiohttp.ClientSession) -> Any:
+    from litellm.llms.custom_httpx.aiohttp_transport import LiteLLMAiohttpTransport  # noqa: PLC0415
+    from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler  # noqa: PLC0415
+
+    transport = LiteLLMAiohttpTransport(client=session, owns_session=False)
+    return AsyncHTTPHandler(transport=transport, follow_redirects=False)
+
+
+def _failure(target: Target, exc: Exception, tap: Wiretap | None) -> Failure:
+    """Say what went wrong: the wire first, then the exceptions that led here, litellm's own opinion last."""
+    if tap is not None and tap.failure is not None:
+        return tap.failure
+    if tap is not None and tap.status is not None:
+        return Failure(target.name, FailureKind.MALFORMED, "the provider's answer cannot be read", status=tap.status)
+    cause: BaseException | None = exc
+    while cause is not None:
+        failure = classify.from_exception(target.name, cause)
+        if failure.kind in {FailureKind.TRANSIENT, FailureKind.TIMEOUT}:
+            return failure  # of a connection that is not ours, such as the one that fetches Google's token
+        cause = cause.__cause__ or cause.__context__
+    status = getattr(exc, "status_code", None)
+    if isinstance(status, int) and 400 <= status < 500:
+        return classify.from_error_object(target.name, {"message": _sentence(exc)}, status)
+    return classify.from_exception(target.name, exc)
+
+
+_CLASSES = re.compile(r"(?:(?:litellm\.)?[A-Z]\w*(?:Error|Exception)(?::| -) )+")
+
+
+def _sentence(exc: Exception) -> str:
+    """Return the first line of an exception of litellm's without the names of its classes."""
+    return _CLASSES.sub("", str(exc).split("\n", 1)[0])
+
+
+class LitellmStream:
+    """The chunks of one upstream stream in OpenAI's shape (see `domain.LiveStream`).
+
+    litellm ends every stream with a `finish_reason`, also one that broke off: only one that it received counts.
+    """
+
+    def __init__(self, target: Target, request: ChatRequest, chunks: Any, tap: Wiretap) -> None:
+        self._target = target
+        self._chunks = chunks
+        self._tap = tap
+        self._wants_usage = _wants_usage(request.fields)
+        self._ready: deque[bytes] = deque()
+        self._first: Candidate | None = None
+        self._finish: str | None = None
+        self._over = False
+        self._failure: Failure | None = None
+        self._counted: Usage | None = None
+        self._deltas = 0
+        self._callbacks: list[Callable[[], None]] = []
+
+    @classmethod
+    async def begin(cls, target: Target, request: ChatRequest, chunks: Any, tap: Wiretap) -> Candidate | Failure:
+        """Read up to the first words; return the candidate that carries the open stream, or why there is none."""
+        stream = cls(target, request, chunks, tap)
+        while stream._first is None and not stream._over:
+            await stream._more()
+        if stream._first is not None:
+            return stream._first
+        if stream._failure is not None:
+            return stream._failure
+        if stream._finish == "content_filter":
+            return Failure(target.name, FailureKind.FILTERED, "the provider's content filter held the answer back")
+        return Failure(target.name, FailureKind.EMPTY, "the provider's stream ended without content")
+
+    @property
+    def usage(self) -> Usage | None:
+        """The upstream's own count, or the number of content deltas so far."""
+        if self._counted is not None:
+            return self._counted
+        return Usage(completion=self._deltas, exact=False) if self._deltas else None
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once when the stream is over."""
+        self._callbacks.append(callback)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Give each event's data; raise StreamBroken when the upstream broke off."""
+        while True:
+            while self._ready:
+                yield self._ready.popleft()
+            if self._failure is not None:
+                raise StreamBroken(self._failure)
+            if self._over:
+                return
+            await self._more()
+
+    @property
+    def _complete(self) -> bool:
+        """Whether the upstream said how its answer ended: on the wire, or in a dialect that only litellm can read."""
+        return self._tap.finished or (bool(self._chunks.received_finish_reason) and self._tap.failure is None)
+
+    async def _more(self) -> None:
+        """Take in the next chunk."""
+        limit = asyncio.timeout(GRACE if self._complete else IDLE)
+        # litellm keeps some last chunks back until the connection ends: do not wait long for that.
+        self._tap.on_finish = lambda: limit.reschedule(asyncio.get_running_loop().time() + GRACE)
+        try:
+            async with limit:
+                chunk = await anext(self._chunks)
+            self._take(chunk.model_dump())
+        except StopAsyncIteration:
+            self._end(Failure(self._target.name, FailureKind.TRUNCATED, "the stream ended before the answer did"))
+        except Exception as exc:  # noqa: BLE001 -- as in LitellmProvider.__call__
+            if limit.expired():
+                self._end(Failure(self._target.name, FailureKind.STALLED, f"the stream fell silent for {IDLE:g} s"))
+            else:
+                self._end(_failure(self._target, exc, self._tap))
+
+    def _take(self, chunk: Mapping[str, Any]) -> None:
+        finish = next((how for choice in chunk["choices"] if (how := choice.get("finish_reason"))), None)
+        if finish and not self._complete:
+            raise StopAsyncIteration
+        self._finish = self._finish or finish
+        data = _encode(litellm_shape.chunk(chunk))
+        reading = read_chunk(data)
+        if reading is None:
+            raise ValueError("litellm made a chunk that is none")
+        self._counted = reading.usage_or(self._counted)
+        if reading.usage is not None and not self._wants_usage:
+            return
+        self._ready.append(data)
+        for choice in filter(is_content, reading.choices or ()):
+            self._deltas += 1
+            self._first = self._first or candidate(self._target, choice, self)
+
+    def _end(self, failure: Failure) -> None:
+        """Note the end of the stream: after a finish the answer is complete, whatever the connection does."""
+        self._over = True
+        if not self._complete:
+            self._failure = self._tap.failure or failure
+        elif not self._finish:
+            self._take(self._chunks.finish_reason_handler().model_dump())
+
+    async def aclose(self) -> None:
+        """Close the connection, or leave it to the pool when it was read to its end."""
+        self._tap.close()
+        await self._chunks.aclose()
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+
+def _wants_usage(fields: Mapping[str, Raw]) -> bool:
+    options = msgspec.json.decode(fields.get("stream_options", Raw(b"null")))
+    return isinstance(options, Mapping) and options.get("include_usage") is True
