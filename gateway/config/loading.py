@@ -1,0 +1,112 @@
+"""A file or a text → `Settings`: read the YAML, check its shape, build, and raise all faults at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.config import document, shape
+from gateway.config.credentials import digests
+from gateway.config.faults import ConfigError, Fault, Faults
+from gateway.config.node import Node
+from gateway.config.providers import provider
+from gateway.config.routes import route
+from gateway.domain import Settings
+
+LARGEST_FILE = 1024 * 1024
+_CREDENTIAL = re.compile(r"^keys\.|(?:key|token|secret|password|credential|authorization|cookie)[^.]*$", re.IGNORECASE)
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Settings:
+    """Return the settings that a file describes.
+
+    Raises:
+        ConfigError: with everything that is wrong with it.
+    """
+    return _settings(_text_of(path), environ, str(path), path)
+
+
+def parse(text: str, environ: Mapping[str, str], source: str = "<config>") -> Settings:
+    """Return the settings that a YAML text describes; `source` is what messages call it.
+
+    Raises:
+        ConfigError: with everything that is wrong with it.
+    """
+    return _settings(text, environ, source, None)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        fault = Fault("", "not UTF-8 text", "a YAML file in UTF-8", line=line)
+    except OSError as error:
+        fault = Fault("", f"cannot be read ({error.strerror})", "a configuration file", "`hedgerow demo` needs none")
+    else:
+        if len(content) <= LARGEST_FILE:
+            return text
+        fault = Fault("", f"a file of {len(content)} bytes", f"at most {LARGEST_FILE}")
+    raise ConfigError([fault], str(path))
+
+
+def _settings(text: str, environ: Mapping[str, str], source: str, path: Path | None) -> Settings:
+    faults = Faults(source)
+    root = document.read(text, environ, faults)
+    shape.check(root, faults)
+    settings = _build(root, faults)
+    faults.raise_any()
+    return replace(settings, notes=(*_exposed(root, path), *_unencrypted(settings), *_unused(settings)))
+
+
+def _build(root: Node, faults: Faults) -> Settings:
+    """Build from all that is sound; what is not is already a fault, so the result is complete when there is none."""
+    providers, routes = root.child("providers"), root.child("routes")
+    built = {name: provider(name, node, faults) for name, node in (providers.children() if providers else {}).items()}
+    defined = tuple(providers.value) if providers else None
+    made = {name: route(name, node, defined, faults) for name, node in (routes.children() if routes else {}).items()}
+    adhoc = root.get("adhoc_routes", False)
+    if not adhoc and not root.faulty and not (root.has("routes") and root.value["routes"].value):
+        faults.missing("routes", root, "at least one route, or adhoc_routes: true")
+    sound = {name: settings for name, settings in built.items() if settings is not None}
+    return Settings(sound, made, adhoc, digests(root.child("keys"), faults))
+
+
+def _exposed(root: Node, path: Path | None) -> Iterator[str]:
+    """Say so when everybody on the machine can read keys that are written into the file itself."""
+    if path is None or os.name == "nt" or not path.stat().st_mode & stat.S_IROTH:
+        return
+    literal = [node.path for node in root.walk() if _CREDENTIAL.search(node.path) and _is_literal(node)]
+    if literal:
+        places = ", ".join(literal[:3]) + (", …" if len(literal) > 3 else "")
+        yield (
+            f"{path} holds credentials ({places}) and every user of this machine can read it: "
+            f"`chmod 640 {path}`, or write variables such as ${{OPENAI_API_KEY}} instead."
+        )
+
+
+def _is_literal(node: Node) -> bool:
+    return node.secret and not node.variable and isinstance(node.value, str)
+
+
+def _unencrypted(settings: Settings) -> Iterator[str]:
+    """Say so when a key travels in clear text to another machine."""
+    for each in settings.providers.values():
+        address = urlsplit(each.base_url or "")
+        credentials = each.api_key or each.headers
+        if address.scheme == "http" and address.hostname not in _LOOPBACK and credentials:
+            yield f"The key of provider {each.name} goes to {address.hostname} unencrypted: use https there."
+
+
+def _unused(settings: Settings) -> Iterator[str]:
+    asked = {target.provider for made in settings.routes.values() for target in made.targets}
+    idle = [name for name in settings.providers if name not in asked]
+    if idle and not settings.adhoc:
+        yield f"No route asks {', '.join(idle)}."

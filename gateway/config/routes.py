@@ -1,0 +1,169 @@
+"""The `routes` of the configuration → `Route`, with everything checked that needs more than one value at a time."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import fanin
+from gateway.config import durations
+from gateway.config.catalog import PROFILES
+from gateway.config.faults import Faults, did_you_mean, one_of
+from gateway.config.node import Node, masked
+from gateway.config.schema import DEADLINE, HEDGE_AFTER, LONGEST_DEADLINE, NAME, NAME_TITLE, RETRIES, TIMEOUT
+from gateway.domain import Launch, Route, Target
+
+_COUNTED = {"majority": "agree", "quorum": "k"}
+"""The options of selectors that count targets: no ballot can ever meet one that is larger than the route."""
+
+_BY_TARGET = {"weighted": "weights", "guarded": "priors"}
+"""The options of selectors that name targets: a name that no target has would silently count for nothing."""
+
+_RESERVED = frozenset(
+    {"api_base", "api_key", "base_url", "extra_headers", "hedgerow", "messages", "model", "stream", "stream_options"}
+)
+"""What a target's `params` cannot set: it is the client's, or it chooses where the request goes."""
+
+
+def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults) -> Route:
+    """Return one route; `defined` are the names of the file's providers, None when these are not even a mapping."""
+    deadline = _seconds(node, "deadline", DEADLINE)
+    if deadline > LONGEST_DEADLINE:
+        faults.found(node.value["deadline"], f"a duration of at most {durations.written(LONGEST_DEADLINE)}")
+    limit = math.inf if node.has("deadline") and node.child("deadline") is None else deadline
+    timeout = _timeout(node, min(TIMEOUT, deadline), limit, faults)
+    targets = tuple(
+        Target(
+            name=target_name,
+            provider=provider,
+            model=model,
+            prompt=target.get("prompt"),
+            params=_params(target, faults),
+            timeout=_timeout(target, timeout, limit, faults),
+            retries=node.get("retries", RETRIES),
+            weight=float(target.get("weight", 1.0)),
+            priority=priority,
+        )
+        for priority, (target, target_name, provider, model) in enumerate(_named(node, defined, faults))
+    )
+    count = len(node.value["targets"].value) if node.child("targets") else 0
+    rule = _rule(node.child("select"), faults)
+    if node.get("on_abstain", "priority") == "priority" and rule.abstains:
+        rule = rule | fanin.build("priority")
+    _check_counts(node, count, faults)
+    if len(targets) == count:  # else the name may be the one of a target that is faulty
+        _check_names(node, [target.name for target in targets], faults)
+    return Route(name, targets, _launch(node, count, faults), rule, deadline)
+
+
+def _seconds(node: Node, key: str, default: float) -> float:
+    text = node.get(key)
+    return default if text is None else durations.seconds(text)
+
+
+def _timeout(node: Node, default: float, deadline: float, faults: Faults) -> float:
+    timeout = _seconds(node, "timeout", default)
+    if node.child("timeout") is not None and timeout > deadline:
+        faults.found(node.value["timeout"], f"at most the route's deadline of {durations.written(deadline)}")
+    return timeout
+
+
+def _params(target: Node, faults: Faults) -> dict[str, object]:
+    params = target.child("params")
+    for key, value in params.children().items() if params else ():
+        if key in _RESERVED:
+            faults.add(value, "a field that a target cannot set", "a field of the request body such as temperature")
+    return dict(params.plain()) if params else {}
+
+
+def _named(node: Node, defined: Collection[str] | None, faults: Faults) -> Iterator[tuple[Node, str, str, str]]:
+    """Give the sound targets with their names: the written one, else `provider/model`, else that with `#2`."""
+    targets = node.child("targets")
+    sound = [target for target in targets.value if not target.faulty] if targets else []
+    taken = Counter(target.get("name") for target in sound)
+    seen: set[str] = set()
+    for target in sound:
+        model_node = target.child("model") if isinstance(target.value, dict) else target
+        if model_node is None:
+            continue
+        provider, _, model = model_node.value.partition("/")
+        if defined is not None and provider not in defined:
+            _undefined(model_node, provider, defined, faults)
+        name = target.get("name") or _free(model_node.value, {*taken, *seen})
+        if name in seen:
+            faults.found(target.value["name"], "each name once in a route")
+        elif not re.fullmatch(NAME, name):
+            faults.found(model_node, f"a `name` beside it, as headers and metrics take only {NAME_TITLE}")
+        seen.add(name)
+        yield target, name, provider, model
+
+
+def _free(wanted: str, taken: Collection[str | None]) -> str:
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}#{number}"
+    return name
+
+
+def _undefined(node: Node, provider: str, defined: Collection[str], faults: Faults) -> None:
+    known = [masked(name) for name in defined]
+    expected = f"a provider of this file before the slash ({', '.join(known)})"
+    cure = did_you_mean(node, provider, known)
+    if not cure and not node.hidden and provider in PROFILES:
+        cure = f"define `{provider}` under providers"
+    faults.found(node, expected, cure)
+
+
+def _launch(node: Node, count: int, faults: Faults) -> Launch:
+    launch = node.child("launch")
+    words = {"all": Launch(count), "hedge": Launch(1, HEDGE_AFTER), "fallback": Launch(1)}
+    if launch is None:
+        return words["all"]
+    if isinstance(launch.value, str):
+        return words[launch.value]
+    initial = launch.get("initial", 1)
+    if count and initial > count:
+        faults.found(launch.value["initial"], f"at most the number of targets, {count}")
+    stagger = launch.get("stagger", "never")
+    return Launch(initial, math.inf if stagger == "never" else durations.seconds(stagger))
+
+
+def _rule(select: Node | None, faults: Faults) -> fanin.Rule:
+    if select is None:
+        return fanin.build("first")
+    try:
+        return fanin.build(select.plain())
+    except fanin.SpecError as refused:
+        for fault in refused.faults:
+            faults.add_below(select, fault.path, fault.fault, fault.expected)
+        return fanin.build("first")
+
+
+def _options(node: Node, option_of: Mapping[str, str]) -> Iterator[Node]:
+    """Give, at any depth of the route's selector, the option that `option_of` names for each kind of selector."""
+    select = node.child("select")
+    for spec in select.walk() if select else ():
+        for selector, options in spec.children().items():
+            option = options.child(option_of.get(selector, ""))
+            if option is not None:
+                yield option
+
+
+def _check_counts(node: Node, count: int, faults: Faults) -> None:
+    for option in _options(node, _COUNTED):
+        if isinstance(option.value, int) and 0 < count < option.value:
+            faults.found(option, f"at most the number of targets, {count}")
+
+
+def _check_names(node: Node, names: Sequence[str], faults: Faults) -> None:
+    targets = node.child("targets")
+    hidden = any(inner.hidden for inner in targets.walk()) if targets else False
+    for option in _options(node, _BY_TARGET):
+        for name, value in option.children().items():
+            if name not in names:
+                expected = "the name of a target of this route" if hidden else one_of(names)
+                cure = "" if hidden else did_you_mean(Node(name), name, names)
+                faults.add(value, "not a target of this route", expected, cure)
