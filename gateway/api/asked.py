@@ -1,0 +1,100 @@
+"""Parse a chat completion request: refuse what cannot work, keep everything else in the client's own bytes."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from gateway.errors import InvalidRequest
+
+_OURS = ("explain", "launch", "select")
+_PRIVATE = frozenset(
+    {"api_base", "api_key", "api_version", "base_url", "custom_llm_provider", "extra_headers", "headers", "model_list"}
+)
+_PRIVATE_PREFIXES = ("aws_", "azure_", "litellm_", "vertex_")
+
+_fields: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the client asked: `fields` is everything but `model`, `stream` and `hedgerow`.
+
+    `overrides` holds the request's own `select` and `launch`, as they came.
+    """
+
+    model: str
+    fields: dict[str, Raw]
+    stream: bool
+    include_usage: bool
+    explain: bool
+    overrides: dict[str, Any]
+
+
+def parse(body: bytes) -> Asked:
+    """Parse a request body.
+
+    Raises:
+        InvalidRequest: naming the field, what it holds and what is expected.
+    """
+    try:
+        fields = _fields.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise InvalidRequest(f"The request body is not a JSON object: {_reason(exc)}.") from None
+    for name in fields:
+        if name in _PRIVATE or name.startswith(_PRIVATE_PREFIXES):
+            raise InvalidRequest(
+                f"`{name}` cannot be set by a request; the gateway's configuration sets it.", param=name
+            )
+    model = _field(fields, "model", str, "the name of a route; GET /v1/models lists them")
+    stream = _field(fields, "stream", bool, "true or false", default=False)
+    ours: dict[str, Any] = _field(fields, "hedgerow", dict, 'an object such as {"explain": true}', default={}) or {}
+    messages = fields.get("messages")
+    if messages is None or not bytes(messages).lstrip().startswith(b"["):
+        raise InvalidRequest("`messages` is missing or not a list, expected a list of messages.", param="messages")
+    options = _field(fields, "stream_options", dict, "an object", default={}, keep=True)
+    explain = _explain(ours)
+    ours.pop("explain", None)
+    return Asked(model, fields, stream, options.get("include_usage") is True, explain, ours)
+
+
+_REQUIRED = object()
+
+
+def _field(
+    fields: dict[str, Raw], name: str, kind: type, expected: str, *, default: Any = _REQUIRED, keep: bool = False
+) -> Any:
+    """Take a field of a given type out of the request (or look at it, with `keep`)."""
+    raw = fields.get(name) if keep else fields.pop(name, None)
+    if raw is None or (bytes(raw) == b"null" and default is not _REQUIRED):
+        if default is _REQUIRED:
+            raise InvalidRequest(f"`{name}` is missing, expected {expected}.", param=name)
+        return default
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.MsgspecError, RecursionError):
+        shown = bytes(raw)[:60].decode(errors="replace")
+        raise InvalidRequest(f"`{name}` is {shown}, expected {expected}.", param=name) from None
+
+
+def _explain(ours: dict[str, Any]) -> bool:
+    for name in ours:
+        if name not in _OURS:
+            nearest = difflib.get_close_matches(str(name), _OURS, n=1)
+            hint = f"; did you mean `{nearest[0]}`?" if nearest else ""
+            listed = ", ".join(f"`{known}`" for known in _OURS)
+            raise InvalidRequest(f"`hedgerow.{name}` is unknown, expected one of {listed}{hint}.", param="hedgerow")
+    explain = ours.get("explain", False)
+    if not isinstance(explain, bool):
+        raise InvalidRequest(f"`hedgerow.explain` is {explain!r}, expected true or false.", param="hedgerow.explain")
+    return explain
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, RecursionError):
+        return "it is nested too deeply"
+    return str(exc).replace("JSON is malformed: ", "") or "it is not UTF-8"

@@ -1,0 +1,65 @@
+"""What a response says about how it came about: the `x-hedgerow-*` headers and, on request, the `hedgerow` field."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+
+from fanin import Candidate
+from gateway.domain import Failure
+from gateway.engine.fanout import Verdict
+from gateway.errors import branch
+
+
+def headers(route: str, verdict: Verdict, overhead: float) -> dict[str, str]:
+    """Return the headers of a decided response; `overhead` in seconds."""
+    selection = verdict.selection
+    described = {
+        "x-hedgerow-route": route,
+        "x-hedgerow-target": selection.winner.target,
+        "x-hedgerow-selector": selection.selector,
+        "x-hedgerow-branches": f"{len(verdict.ballot.candidates)}/{verdict.asked}",
+        "x-hedgerow-overhead-ms": f"{overhead * 1000:.2f}",
+    }
+    if selection.agreement is not None:
+        described["x-hedgerow-agreement"] = f"{selection.agreement:.3g}"
+    return described
+
+
+def explanation(route: str, verdict: Verdict, overhead: float) -> msgspec.Raw:
+    """Return the `hedgerow` field: every candidate and failure, the tally, and where the time went (milliseconds)."""
+    selection, ballot = verdict.selection, verdict.ballot
+    return msgspec.Raw(
+        msgspec.json.encode(
+            {
+                "route": route,
+                "selector": selection.selector,
+                "winner": selection.winner.target,
+                "reason": selection.reason,
+                "answer": selection.answer,
+                "agreement": selection.agreement,
+                "tally": selection.tally,
+                "candidates": [_described(candidate, verdict) for candidate in ballot.candidates],
+                "failures": [branch(failure, verdict.durations) for failure in cast("list[Failure]", ballot.failures)],
+                "superseded": [{"target": name, "ms": _ms(verdict.durations[name])} for name in verdict.superseded],
+                "overhead_ms": round(overhead * 1000, 2),
+            }
+        )
+    )
+
+
+def _described(candidate: Candidate, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "target": candidate.target,
+        "ms": _ms(verdict.durations[candidate.target]),
+        "text": candidate.text,
+        "tool_calls": [{"name": call.name, "arguments": call.arguments} for call in candidate.tool_calls],
+        "finish_reason": candidate.finish_reason,
+        "confidence": candidate.confidence,
+        "weight": candidate.weight,
+    }
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)

@@ -1,0 +1,126 @@
+"""One HTTP exchange over bare ASGI: read the body, notice a client that leaves, send a response or a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+from gateway.errors import BodyTooLarge, InvalidRequest
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+MAX_BODY = 20 * 1024 * 1024
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+class ClientGone(Exception):
+    """The client closed its connection before the response was complete."""
+
+
+class Exchange:
+    """A request and its response. `id` is the client's own `x-request-id` where it sent a usable one."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.path: str = scope["path"]
+        self.method: str = scope["method"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._receive, self._send = receive, send
+        self._loop = asyncio.get_running_loop()
+        self.began = self._loop.time()
+        self.started = False
+        offered = self.headers.get(b"x-request-id", b"")
+        self.id = offered.decode() if _REQUEST_ID.fullmatch(offered) else f"req_{os.urandom(12).hex()}"
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the request came in."""
+        return self._loop.time() - self.began
+
+    async def body(self, limit: int = MAX_BODY) -> bytes:
+        """Read the whole body.
+
+        Raises:
+            BodyTooLarge: it is larger than `limit` bytes, said as soon as it is known.
+            InvalidRequest: Content-Length is not a number.
+            ClientGone: the client left while sending.
+        """
+        declared = self.headers.get(b"content-length", b"0")
+        if not declared.isdigit():
+            raise InvalidRequest(f"Content-Length is {declared[:40]!r}, expected a number")
+        parts: list[bytes] = []
+        size = int(declared)
+        while size <= limit:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            parts.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+            size = max(size, sum(map(len, parts)))
+        raise BodyTooLarge(f"the request body has more than {limit} bytes; send a smaller one")
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Cancel what happens inside when the client leaves, and raise ClientGone instead.
+
+        Servers do not cancel endpoints themselves; somebody has to wait on `receive()`.
+        """
+        working = asyncio.current_task()
+        assert working is not None  # noqa: S101 -- an ASGI application runs in a task
+        gone = False
+
+        async def watch() -> None:
+            nonlocal gone
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            gone = True
+            working.cancel()
+
+        watcher = self._loop.create_task(watch())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if gone and working.uncancel() == 0:
+                raise ClientGone from None
+            raise
+        finally:
+            watcher.cancel()
+
+    async def respond(
+        self, status: int, body: bytes, headers: Mapping[str, str], media: str = "application/json"
+    ) -> None:
+        """Send a whole response."""
+        self.started = True
+        pairs = [(b"content-type", media.encode()), (b"content-length", b"%d" % len(body)), *self._pairs(headers)]
+        await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def begin_events(self, headers: Mapping[str, str]) -> None:
+        """Start a stream of server-sent events."""
+        self.started = True
+        pairs = [
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+            *self._pairs(headers),
+        ]
+        await self._send({"type": "http.response.start", "status": 200, "headers": pairs})
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of a started stream."""
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self) -> None:
+        """End a started stream."""
+        await self._send({"type": "http.response.body", "body": b""})
+
+    def _pairs(self, headers: Mapping[str, str]) -> Iterable[tuple[bytes, bytes]]:
+        yield b"x-request-id", self.id.encode()
+        for name, value in headers.items():
+            yield name.encode("ascii"), value.encode("latin-1", "replace")

@@ -1,0 +1,51 @@
+"""Everything that is not hot, on FastAPI: the list of models, the OpenAPI document, and what is not found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from gateway.api.envelope import envelope
+from gateway.errors import HedgerowError, MethodNotAllowed, ModelNotFound, NotFound
+
+
+def build(routes: Iterable[str], version: str, created: int) -> FastAPI:
+    """Return the application; `created` is the Unix time that the models carry."""
+    app = FastAPI(title="Hedgerow", version=version, docs_url=None, redoc_url=None)
+    names = list(routes)
+
+    def described(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": created, "owned_by": "hedgerow"}
+
+    @app.get("/models", include_in_schema=False)
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """List the routes that a client may ask for as `model`."""
+        return {"object": "list", "data": [described(name) for name in names]}
+
+    @app.get("/models/{name:path}", include_in_schema=False)
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        """Describe one route."""
+        if name not in names:
+            raise ModelNotFound(name, names)
+        return described(name)
+
+    @app.exception_handler(HedgerowError)
+    async def refused(_: Request, error: HedgerowError) -> Response:
+        return Response(envelope(error), error.status, dict(error.headers), "application/json")
+
+    @app.exception_handler(HTTPException)
+    async def not_served(request: Request, error: HTTPException) -> Response:
+        fault: HedgerowError
+        if error.status_code == 405:
+            fault = MethodNotAllowed(f"{request.method} {request.url.path} is not possible.")
+        else:
+            fault = NotFound(f"There is nothing at {request.url.path}; chat is served at /v1/chat/completions.")
+        return Response(envelope(fault), fault.status, dict(error.headers or {}), "application/json")
+
+    return app

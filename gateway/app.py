@@ -1,0 +1,98 @@
+"""The composition root: builds every part from the settings and joins them. The only file that knows all others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from gateway.api.chat import ChatCompletions
+from gateway.api.front import Application, Front
+from gateway.config import adhoc_route
+from gateway.domain import Caller, ChatRequest, Deadline, Outcome, ProviderSettings, Route, Settings, Target
+from gateway.engine.events import Event, Listener
+from gateway.observe.log import Log
+from gateway.observe.metrics import Metrics
+from gateway.policies import Bulkhead, attempt, compose, retry
+from gateway.providers.openai_wire import OpenAIWire
+
+
+class Provider(Protocol):
+    """What the gateway needs of a provider: a caller that can be closed."""
+
+    async def __call__(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
+        """Ask one target."""
+        ...
+
+    async def warm_up(self) -> None:
+        """Do now what the first call would otherwise wait for."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        ...
+
+
+class Gateway:
+    """One gateway: its providers, its policies around them, its listeners, and the ASGI application in front."""
+
+    def __init__(self, settings: Settings, log: Log) -> None:
+        self.settings = settings
+        self._created = int(datetime.now(UTC).timestamp())
+        self.log = log
+        self.metrics = Metrics(settings.routes.values())
+        self._providers: dict[str, Provider] = {
+            name: _provider(provider) for name, provider in settings.providers.items()
+        }
+        bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
+        call: Caller = compose(retry, bulkhead, attempt)(self._ask)
+        chat = ChatCompletions(settings.routes, call, self._observe, self._adhoc if settings.adhoc else None)
+        self.asgi = Front({"/chat/completions": chat}, self._rest, settings.keys, log.fault, self._lifespan)
+
+    async def _ask(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
+        return await self._providers[target.provider](target, request, deadline)
+
+    def _observe(self, route: str, request_id: str) -> Listener:
+        count, write = self.metrics.listener(route), self.log.listener(route, request_id)
+
+        def listen(event: Event) -> None:
+            count(event)
+            write(event)
+
+        return listen
+
+    def _adhoc(self, model: str, overrides: Mapping[str, Any]) -> Route:
+        return adhoc_route(model, overrides, self.settings)
+
+    def _rest(self) -> Application:
+        from gateway.api import ops  # noqa: PLC0415 -- FastAPI is imported at the first request that needs it
+
+        return ops.build(self.settings.routes, version("hedgerow"), self._created)
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._get_ready())
+                yield
+        finally:
+            for provider in self._providers.values():
+                await provider.aclose()
+            self.log.close()
+
+    async def _get_ready(self) -> None:
+        """Let providers that take seconds to import do so now; until then `/readyz` says 503."""
+        for provider in self._providers.values():
+            await provider.warm_up()
+        self.asgi.ready = True
+
+
+def _provider(settings: ProviderSettings) -> Provider:
+    if settings.api == "openai":
+        return OpenAIWire(settings)
+    from gateway.providers.via_litellm import LitellmProvider  # noqa: PLC0415 -- brings litellm, only where needed
+
+    return LitellmProvider(settings)

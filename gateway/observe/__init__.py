@@ -1,0 +1,1 @@
+"""Listeners of the engine's events: metrics and logs."""

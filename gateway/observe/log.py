@@ -1,0 +1,155 @@
+"""Structured logs: one JSON line per request, secrets masked on the finished line, written in batches.
+
+The only file that knows structlog. Prompts and answers are never logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import sys
+import traceback
+from collections.abc import Iterable, MutableMapping
+from typing import Any, BinaryIO
+
+import msgspec
+import structlog
+
+from gateway.domain import Secret
+from gateway.engine.events import Answered, Event, Failed, Finished, Listener, Selected, SelectorFaulted, Superseded
+
+FLUSH_EVERY = 0.1
+"""Seconds that a line may wait to be written together with others."""
+
+_GENERIC = (rb"\b(?:sk|gsk|xai|pk|rk)-[\w-]{8,}", rb"\bAIza[\w-]{20,}", rb"(?i:\bbearer)\s+[\w.~+/-]{8,}=*")
+
+
+class Log:
+    """The log of one process."""
+
+    def __init__(
+        self, stream: BinaryIO | None = None, secrets: Iterable[Secret] = (), *, console: bool = False
+    ) -> None:
+        self._lines = _Batch(stream or sys.stdout.buffer)
+        known = sorted(
+            (re.escape(secret.reveal().encode()) for secret in secrets if secret.reveal()), key=len, reverse=True
+        )
+        self._mask = re.compile(b"|".join((*known, *_GENERIC)))
+        render = structlog.dev.ConsoleRenderer(colors=False) if console else _json
+        self._log = structlog.wrap_logger(
+            self._lines,
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                _traceback,
+                render,
+                self._redact,
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger("info"),
+            cache_logger_on_first_use=True,
+        )
+
+    def _redact(self, _: Any, __: str, line: Any) -> bytes:
+        """Mask on the finished line, so that no field, message or traceback slips by."""
+        return self._mask.sub(b"***", line.encode() if isinstance(line, str) else line)
+
+    def listener(self, route: str, request_id: str) -> Listener:
+        """Return the listener of one request, which writes its line at the end."""
+        return _RequestLine(self._log, route, request_id)
+
+    def fault(self, request_id: str, exc: BaseException) -> None:
+        """Log a fault of our own with its traceback."""
+        self._log.error("gateway.faulted", request_id=request_id, exc=exc)
+
+    def say(self, event: str, **fields: Any) -> None:
+        """Log something of the process's own life."""
+        self._log.info(event, **fields)
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        self._lines.write_out()
+
+
+class _RequestLine:
+    """Gathers the events of one request into one line."""
+
+    __slots__ = ("_branches", "_fields", "_log", "_selected")
+
+    def __init__(self, log: Any, route: str, request_id: str) -> None:
+        self._log = log
+        self._fields: dict[str, Any] = {"request_id": request_id, "route": route}
+        self._branches: list[dict[str, Any]] = []
+        self._selected: Selected | None = None
+
+    def __call__(self, event: Event) -> None:
+        kind = type(event)
+        if kind is Answered or kind is Superseded:
+            self._branch(event.target, "answered" if kind is Answered else "superseded", event.duration)  # type: ignore[union-attr]
+        elif isinstance(event, Failed):
+            self._branch(event.failure.target, event.failure.kind.value, event.duration)
+            if event.cause is not None:
+                self._log.error("target.faulted", exc=event.cause, **self._fields)
+        elif isinstance(event, SelectorFaulted):
+            self._log.error("selector.faulted", selector=event.selector, exc=event.cause, **self._fields)
+        elif kind is Selected:
+            self._selected = event  # type: ignore[assignment]
+        elif isinstance(event, Finished):
+            self._write(event)
+
+    def _branch(self, target: str, outcome: str, duration: float) -> None:
+        self._branches.append({"target": target, "outcome": outcome, "ms": round(duration * 1000, 1)})
+
+    def _write(self, event: Finished) -> None:
+        line = self._fields
+        line["status"] = event.status
+        line["ms"] = round(event.duration * 1000, 1)
+        if event.overhead is not None:
+            line["overhead_ms"] = round(event.overhead * 1000, 2)
+        if self._selected is not None:
+            selection = self._selected.selection
+            line["winner"], line["selector"] = selection.winner.target, selection.selector
+            line["reason"], line["agreement"] = selection.reason, selection.agreement
+            line["rescued"] = self._selected.rescued
+        if event.error is not None:
+            line["error"] = event.error
+        line["branches"] = self._branches
+        write = self._log.warning if event.status >= 500 else self._log.info
+        write("request.finished", **line)
+
+
+def _traceback(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    exc = event.pop("exc", None)
+    if exc is not None:
+        event["traceback"] = "".join(traceback.format_exception(exc))
+    return event
+
+
+def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> bytes:
+    return msgspec.json.encode(event, enc_hook=str)
+
+
+class _Batch:
+    """A logger for structlog that holds lines back for a moment and writes them in one call."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lines: list[bytes] = []
+
+    def msg(self, line: bytes) -> None:
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_later(FLUSH_EVERY, self.write_out)
+            except RuntimeError:  # no loop: start-up and shut-down
+                self.write_out()
+
+    debug = info = warning = error = critical = msg
+
+    def write_out(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines:
+            # A reader that went away must not take the gateway with it.
+            with contextlib.suppress(BrokenPipeError):
+                self._stream.write(b"\n".join((*lines, b"")))
+                self._stream.flush()

@@ -1,0 +1,150 @@
+"""Every metric: its name, labels and buckets. The only file that knows prometheus-client.
+
+Label values come from the configuration and from closed sets of words; whatever else a client sends becomes `_other`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+
+from gateway.domain import Route
+from gateway.engine.events import (
+    Attempted,
+    Event,
+    Finished,
+    Listener,
+    Selected,
+    Spent,
+    Superseded,
+)
+
+OTHER = "_other"
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+OVERHEAD = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
+RATIO = (0.2, 0.34, 0.5, 0.67, 0.8, 0.99, 1.0)
+STATUSES = frozenset({200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 502, 503, 504})
+
+
+class Metrics:
+    """The metrics of one process, on a registry of its own."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.registry = CollectorRegistry()
+        counter, histogram = self._counter, self._histogram
+        self.requests = counter("requests", "Requests served.", "route", "status")
+        self.request_seconds = histogram("request_duration_seconds", "Time until the response ended.", SECONDS, "route")
+        self.attempts = counter("attempts", "Calls to targets, retries counted.", "route", "target", "outcome")
+        self.attempt_seconds = histogram("attempt_duration_seconds", "Time of one call to a target.", SECONDS, "target")
+        self.selected = counter("selected", "Answers that won.", "route", "target", "selector")
+        self.agreement = histogram("agreement_ratio", "The winner's share of the vote.", RATIO, "route")
+        self.rescues = counter("rescues", "Requests that the first target alone would have failed.", "route")
+        self.superseded = counter("superseded", "Branches cancelled because another answer was selected.", "target")
+        self.tokens = counter("tokens", "Tokens by whether the client got them.", "target", "kind", "fate")
+        self.overhead = histogram("overhead_seconds", "The gateway's own share of a request's time.", OVERHEAD, "route")
+        routes = list(routes)
+        self._listeners = {
+            route.name: RouteMetrics(self, route.name, [t.name for t in route.targets]) for route in routes
+        }
+        self._other = RouteMetrics(self, OTHER, [OTHER])
+
+    def listener(self, route: str) -> Listener:
+        """Return the listener of a route's requests; an unknown route shares `_other`."""
+        return self._listeners.get(route, self._other)
+
+    def serve(self, host: str, port: int) -> Callable[[], None]:
+        """Serve `/metrics` from a thread of its own, so that a scrape never holds up a request; return its stop."""
+        server, thread = start_http_server(port, host, self.registry)
+
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return stop
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"hedgerow_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"hedgerow_{name}", text, labels, buckets=buckets, registry=self.registry)
+
+
+class RouteMetrics:
+    """The listener of one route, with its children bound: finding a child by its labels costs more than counting."""
+
+    def __init__(self, metrics: Metrics, route: str, targets: list[str]) -> None:
+        known = frozenset(targets)
+
+        def label(target: str) -> str:
+            return target if target in known else OTHER
+
+        self._requests = _Bound(lambda status: metrics.requests.labels(route, _status(status)))
+        self._attempts = _Bound(lambda key: metrics.attempts.labels(route, label(key[0]), key[1]))
+        self._attempt_seconds = _Bound(lambda target: metrics.attempt_seconds.labels(label(target)))
+        self._selected = _Bound(lambda key: metrics.selected.labels(route, label(key[0]), key[1]))
+        self._superseded = _Bound(lambda target: metrics.superseded.labels(label(target)))
+        self._tokens = _Bound(lambda key: metrics.tokens.labels(label(key[0]), *key[1:]))
+        self._request_seconds = metrics.request_seconds.labels(route)
+        self._agreement = metrics.agreement.labels(route)
+        self._rescues = metrics.rescues.labels(route)
+        self._overhead = metrics.overhead.labels(route)
+        for target in targets:
+            self._attempts[target, "answered"], self._attempt_seconds[target], self._superseded[target]
+        self._on: dict[type, Callable[[Any], None]] = {
+            Attempted: self._attempted,
+            Superseded: self._was_superseded,
+            Selected: self._was_selected,
+            Spent: self._spent,
+            Finished: self._finished,
+        }
+
+    def __call__(self, event: Event) -> None:
+        """Count one event."""
+        count = self._on.get(type(event))
+        if count is not None:
+            count(event)
+
+    def _attempted(self, event: Attempted) -> None:
+        self._attempts[event.target, event.kind.value if event.kind else "answered"].inc()
+        self._attempt_seconds[event.target].observe(event.duration)
+
+    def _was_superseded(self, event: Superseded) -> None:
+        self._superseded[event.target].inc()
+
+    def _was_selected(self, event: Selected) -> None:
+        selection = event.selection
+        self._selected[selection.winner.target, selection.selector].inc()
+        if selection.agreement is not None:
+            self._agreement.observe(selection.agreement)
+        if event.rescued:
+            self._rescues.inc()
+
+    def _spent(self, event: Spent) -> None:
+        fate = "won" if event.won else "lost"
+        self._tokens[event.target, "prompt", fate].inc(event.usage.prompt)
+        self._tokens[event.target, "completion", fate].inc(event.usage.completion)
+
+    def _finished(self, event: Finished) -> None:
+        self._requests[event.status].inc()
+        self._request_seconds.observe(event.duration)
+        if event.overhead is not None:
+            self._overhead.observe(event.overhead)
+
+
+def _status(status: int) -> str:
+    return str(status) if status in STATUSES else OTHER
+
+
+class _Bound(dict[Any, Any]):
+    """Children by label values, each bound at its first use. A key must come from a closed set."""
+
+    def __init__(self, bind: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._bind = bind
+
+    def __missing__(self, key: Any) -> Any:
+        child = self[key] = self._bind(key)
+        return child

@@ -1,0 +1,105 @@
+"""The log: one line a request, nothing secret in it, nothing of the prompt or the answer either."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from fanin import Ballot, Candidate, Selection
+from gateway.domain import Failure, FailureKind, Secret
+from gateway.engine import events
+from gateway.observe.log import Log
+
+CANARY = "sk-canary-0123456789"
+
+
+def lines(log: Log, stream: io.BytesIO) -> list[dict[str, object]]:
+    log.close()
+    return [json.loads(line) for line in stream.getvalue().split(b"\n") if line]
+
+
+def test_a_request_is_one_line_with_its_branches() -> None:
+    """Route, winner, reason, and each branch with its outcome and milliseconds; not a word of the answer."""
+    stream = io.BytesIO()
+    log = Log(stream)
+    listen = log.listener("vote", "req-1")
+    winner = Candidate("b", "a secret answer")
+    listen(events.Launched("a", 0.0))
+    listen(events.Failed(Failure("a", FailureKind.TRANSIENT, "503"), 1.0, 0.5))
+    listen(events.Answered("b", 1.0, 0.25))
+    listen(events.Superseded("c", 1.0, 0.251))
+    listen(events.Selected(Selection(winner, "2 of 3 agree", 0.67, {"x": 2}, "majority"), Ballot(3), 1.0, rescued=True))
+    listen(events.Finished(200, 0.26, 0.001))
+
+    [line] = lines(log, stream)
+    assert line.pop("timestamp")
+    assert line == {
+        "event": "request.finished",
+        "level": "info",
+        "request_id": "req-1",
+        "route": "vote",
+        "status": 200,
+        "ms": 260.0,
+        "overhead_ms": 1.0,
+        "winner": "b",
+        "selector": "majority",
+        "reason": "2 of 3 agree",
+        "agreement": 0.67,
+        "rescued": True,
+        "branches": [
+            {"target": "a", "outcome": "transient", "ms": 500.0},
+            {"target": "b", "outcome": "answered", "ms": 250.0},
+            {"target": "c", "outcome": "superseded", "ms": 251.0},
+        ],
+    }
+
+
+def test_secrets_are_masked_wherever_they_turn_up() -> None:
+    """Configured keys and anything that looks like one: in fields, names, messages and tracebacks."""
+    stream = io.BytesIO()
+    log = Log(stream, [Secret("plain-but-secret"), Secret("")])
+    try:
+        msg = f"upstream said {CANARY} to plain-but-secret"
+        raise ValueError(msg)
+    except ValueError as exc:
+        log.fault("req-1", exc)
+    log.say("x", note="Bearer abcdefghijklmnop", plain_but="plain-but-secret")
+
+    written = stream.getvalue().decode()
+    log.close()
+    written = stream.getvalue().decode()
+    assert "ValueError: upstream said *** to ***" in written
+    for secret in (CANARY, "plain-but-secret", "abcdefghijklmnop"):
+        assert secret not in written
+
+
+@pytest.mark.parametrize(("status", "level"), [(200, "info"), (404, "info"), (499, "info"), (502, "warning")])
+def test_levels_say_what_deserves_a_look(status: int, level: str) -> None:
+    """A client's mistake is no warning, a failed request is."""
+    stream = io.BytesIO()
+    log = Log(stream)
+    log.listener("r", "1")(events.Finished(status, 0.1, None))
+    assert lines(log, stream)[0]["level"] == level
+
+
+def test_a_newline_or_escape_in_a_value_cannot_forge_a_line() -> None:
+    """JSON escapes what a client put into a name."""
+    stream = io.BytesIO()
+    log = Log(stream)
+    log.listener("a\nb\x1b[31m", "1")(events.Finished(200, 0.1, None))
+    [line] = lines(log, stream)
+    assert line["route"] == "a\nb\x1b[31m"
+
+
+def test_the_console_format_is_for_people() -> None:
+    """One readable line, masked all the same."""
+    stream = io.BytesIO()
+    log = Log(stream, console=True)
+    log.say("gateway.ready", key=CANARY)
+    log.close()
+    text = stream.getvalue().decode()
+    assert "gateway.ready" in text
+    assert CANARY not in text
+    assert not text.startswith("{")

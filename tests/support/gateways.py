@@ -1,0 +1,111 @@
+"""A whole gateway for tests: the real application behind a real socket, with its log and metrics at hand."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import openai
+import uvicorn
+
+from gateway import config
+from gateway.app import Gateway
+from gateway.observe.log import Log
+from gateway.providers.simulator import Simulator
+from gateway.providers.simulator.script import ScriptSource
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Running:
+    """A gateway that listens, and the simulated provider `sim` behind it."""
+
+    url: str
+    gateway: Gateway
+    sim: Simulator
+    written: io.BytesIO
+    http: aiohttp.ClientSession
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.url}/v1"
+
+    def client(self, **options: Any) -> openai.AsyncOpenAI:
+        """The real OpenAI client, without retries of its own."""
+        return openai.AsyncOpenAI(**{"base_url": self.base_url, "api_key": "client-key", "max_retries": 0, **options})
+
+    def received(self) -> list[Any]:
+        """The bodies that reached the upstream, in order."""
+        return [json.loads(entry.body) for entry in self.sim.journal]
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines logged so far."""
+        self.gateway.log.close()
+        return [json.loads(line) for line in self.written.getvalue().split(b"\n") if line]
+
+    def sample(self, name: str, **labels: str) -> float:
+        """One metric's value; 0 where it was never counted."""
+        return self.gateway.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    async def post(self, body: Any, path: str = "/v1/chat/completions", **options: Any) -> Reply:
+        """Post JSON and read the whole response."""
+        data = io.BytesIO(json.dumps(body).encode())
+        async with self.http.post(self.url + path, data=data, **options) as response:
+            return Reply(response.status, response.headers, await response.read())
+
+
+@asynccontextmanager
+async def gateways(
+    routes: str, script: ScriptSource | None = None, *, head: str = "", environ: Mapping[str, str] | None = None
+) -> AsyncIterator[Running]:
+    """Start a simulator and a gateway whose `routes:` block is given; `{sim}` in it is the simulator's base URL."""
+    async with Simulator(script) as sim:
+        text = f"providers:\n  sim: {{api: openai, base_url: '{sim.base_url}', api_key: sk-provider-canary}}\n{head}\n"
+        settings = config.parse(text + "routes:\n" + routes, environ or {})
+        written = io.BytesIO()
+        gateway = Gateway(settings, Log(written, [p.api_key for p in settings.providers.values() if p.api_key]))
+        async with serving(gateway.asgi) as url, aiohttp.ClientSession() as http:
+            yield Running(url, gateway, sim, written, http)
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[str]:
+    """Serve an ASGI application with uvicorn on a free port of this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with _server(app, listener) as url:
+            yield url
+
+
+@asynccontextmanager
+async def _server(app: Any, listener: socket.socket) -> AsyncIterator[str]:
+    server = uvicorn.Server(
+        uvicorn.Config(app, http="httptools", ws="none", log_config=None, timeout_graceful_shutdown=1)
+    )
+    async with asyncio.TaskGroup() as group:
+        # `serve` would install signal handlers, which are the test runner's business here.
+        group.create_task(server._serve([listener]))
+        while not server.started:  # noqa: ASYNC110 -- uvicorn offers no event to wait for
+            await asyncio.sleep(0.001)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
