@@ -1,0 +1,138 @@
+"""The command `hedgerow`: serve, demo, check, explain, schema, simulate."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from gateway import config
+from gateway.domain import Settings
+
+app = typer.Typer(
+    help="A redundant, OpenAI-compatible LLM gateway.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="A YAML file; without one, the usual key variables are looked for."),
+]
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    json = "json"
+    console = "console"
+
+
+@app.command()
+def serve(
+    config: ConfigFile = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port for clients.", min=1, max=65535)] = 8000,
+    metrics_host: Annotated[str, typer.Option(help="The address for Prometheus.")] = "127.0.0.1",
+    metrics_port: Annotated[int, typer.Option(help="The port for Prometheus.", min=1, max=65535)] = 9090,
+    log_format: Annotated[LogFormat, typer.Option(help="JSON lines, or lines for people.")] = LogFormat.json,
+) -> None:
+    """Serve the routes of a configuration, or of what the environment offers."""
+    settings = _settings(config)
+    from gateway.serving import Addresses, CannotServe  # noqa: PLC0415 -- costs half a second that `check` need not pay
+    from gateway.serving import serve as run  # noqa: PLC0415
+
+    try:
+        run(settings, Addresses(host, port, metrics_host, metrics_port), console=log_format is LogFormat.console)
+    except CannotServe as exc:
+        _stop(str(exc))
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Stop after the table.")] = False,
+    port: Annotated[int, typer.Option(help="The port for clients.", min=1, max=65535)] = 8000,
+    metrics_port: Annotated[int, typer.Option(help="The port for Prometheus.", min=1, max=65535)] = 9090,
+) -> None:
+    """Show redundancy at work on three simulated providers; needs no key and no network."""
+    from gateway.demo import CannotDemonstrate, demonstrate  # noqa: PLC0415 -- brings the OpenAI client
+
+    try:
+        demonstrate(port=port, metrics_port=metrics_port, once=once)
+    except CannotDemonstrate as exc:
+        _stop(str(exc))
+
+
+@app.command()
+def check(file: Annotated[Path, typer.Argument(help="The configuration to check.")]) -> None:
+    """Say every fault of a configuration at once; exit 2 if there is one."""
+    settings = _settings(file)
+    routes, providers = len(settings.routes), len(settings.providers)
+    for note in settings.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(
+        f"{file}: well formed, {routes} route{'s' * (routes != 1)} over {providers} provider{'s' * (providers != 1)}"
+    )
+
+
+@app.command()
+def explain(
+    route: Annotated[str, typer.Argument(help="The route, as clients name it in `model`.")], config: ConfigFile = None
+) -> None:
+    """Print what a request to a route would do."""
+    settings = _settings(config)
+    from gateway.engine.plan import describe  # noqa: PLC0415 -- see serve
+    from gateway.errors import ModelNotFound  # noqa: PLC0415
+
+    if route not in settings.routes:
+        _stop(str(ModelNotFound(route, settings.routes)))
+    typer.echo(describe(settings.routes[route]))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors."""
+    typer.echo(json.dumps(config.json_schema(), indent=2))
+
+
+@app.command()
+def simulate(
+    script: Annotated[Path | None, typer.Option(help="A YAML or JSON file: model name to behaviour.")] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes any free one.", min=0, max=65535)] = 8100,
+    seed: Annotated[int, typer.Option(help="Runs with the same seed behave the same.")] = 0,
+) -> None:
+    """Run a provider that follows a script: latencies, wrong answers and faults on demand."""
+    from gateway.providers import simulator  # noqa: PLC0415 -- a server of its own
+
+    simulator.run(script=script, host=host, port=port, seed=seed)
+
+
+def _settings(file: Path | None) -> Settings:
+    try:
+        return config.discover(os.environ) if file is None else config.load(file, os.environ)
+    except config.ConfigError as exc:
+        _stop(str(exc))
+
+
+def _stop(reason: str) -> NoReturn:
+    typer.echo(reason, err=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Run the command."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
