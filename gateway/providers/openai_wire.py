@@ -89,7 +89,7 @@ class OpenAIWire:
             if response.status != 200:
                 return await self._refused(target, response)
             if request.live and response.content_type == "text/event-stream":
-                outcome = await WireStream.begin(target, response)
+                outcome = await WireStream(target, response).commit()
                 handed_over = isinstance(outcome, Candidate)
                 return outcome
             whole = await _read(response)

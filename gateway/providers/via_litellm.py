@@ -11,8 +11,7 @@ import functools
 import logging
 import os
 import re
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -20,12 +19,11 @@ import msgspec
 from msgspec import Raw
 
 from fanin import Candidate
-from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Outcome, ProviderSettings, Target, Usage
-from gateway.errors import StreamBroken
+from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Outcome, ProviderSettings, Target
 from gateway.providers import classify, litellm_shape
 from gateway.providers.litellm_fields import arguments
-from gateway.providers.openai_stream import GRACE, IDLE
-from gateway.providers.reading import candidate, is_content, read_answer, read_chunk
+from gateway.providers.live import GRACE, IDLE, EventStream
+from gateway.providers.reading import read_answer, read_chunk
 from gateway.providers.wiretap import Wiretap, tapped_session
 
 _encode = msgspec.json.Encoder().encode
@@ -110,7 +108,7 @@ class LitellmProvider:
         try:
             answer = await _litellm().acompletion(**keywords)
             if request.live:
-                outcome = await LitellmStream.begin(target, request, answer, tap)
+                outcome = await LitellmStream(target, request, answer, tap).commit()
                 handed_over = isinstance(outcome, Candidate)
                 return outcome
             fields = litellm_shape.completion(answer.model_dump())
@@ -187,61 +185,17 @@ def _sentence(exc: Exception) -> str:
     return _CLASSES.sub("", str(exc).split("\n", 1)[0])
 
 
-class LitellmStream:
-    """The chunks of one upstream stream in OpenAI's shape (see `domain.LiveStream`).
+class LitellmStream(EventStream):
+    """The chunks of one upstream stream in OpenAI's shape.
 
     litellm ends every stream with a `finish_reason`, also one that broke off: only one that it received counts.
     """
 
     def __init__(self, target: Target, request: ChatRequest, chunks: Any, tap: Wiretap) -> None:
-        self._target = target
+        super().__init__(target)
         self._chunks = chunks
         self._tap = tap
         self._wants_usage = _wants_usage(request.fields)
-        self._ready: deque[bytes] = deque()
-        self._first: Candidate | None = None
-        self._finish: str | None = None
-        self._over = False
-        self._failure: Failure | None = None
-        self._counted: Usage | None = None
-        self._deltas = 0
-        self._callbacks: list[Callable[[], None]] = []
-
-    @classmethod
-    async def begin(cls, target: Target, request: ChatRequest, chunks: Any, tap: Wiretap) -> Candidate | Failure:
-        """Read up to the first words; return the candidate that carries the open stream, or why there is none."""
-        stream = cls(target, request, chunks, tap)
-        while stream._first is None and not stream._over:
-            await stream._more()
-        if stream._first is not None:
-            return stream._first
-        if stream._failure is not None:
-            return stream._failure
-        if stream._finish == "content_filter":
-            return Failure(target.name, FailureKind.FILTERED, "the provider's content filter held the answer back")
-        return Failure(target.name, FailureKind.EMPTY, "the provider's stream ended without content")
-
-    @property
-    def usage(self) -> Usage | None:
-        """The upstream's own count, or the number of content deltas so far."""
-        if self._counted is not None:
-            return self._counted
-        return Usage(completion=self._deltas, exact=False) if self._deltas else None
-
-    def on_close(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once when the stream is over."""
-        self._callbacks.append(callback)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give each event's data; raise StreamBroken when the upstream broke off."""
-        while True:
-            while self._ready:
-                yield self._ready.popleft()
-            if self._failure is not None:
-                raise StreamBroken(self._failure)
-            if self._over:
-                return
-            await self._more()
 
     @property
     def _complete(self) -> bool:
@@ -249,7 +203,6 @@ class LitellmStream:
         return self._tap.finished or (bool(self._chunks.received_finish_reason) and self._tap.failure is None)
 
     async def _more(self) -> None:
-        """Take in the next chunk."""
         limit = asyncio.timeout(GRACE if self._complete else IDLE)
         # litellm keeps some last chunks back until the connection ends: do not wait long for that.
         self._tap.on_finish = lambda: limit.reschedule(asyncio.get_running_loop().time() + GRACE)
@@ -258,29 +211,23 @@ class LitellmStream:
                 chunk = await anext(self._chunks)
             self._take(chunk.model_dump())
         except StopAsyncIteration:
-            self._end(Failure(self._target.name, FailureKind.TRUNCATED, "the stream ended before the answer did"))
+            self._end(self._failed(FailureKind.TRUNCATED, "the stream ended before the answer did"))
         except Exception as exc:  # noqa: BLE001 -- as in LitellmProvider.__call__
             if limit.expired():
-                self._end(Failure(self._target.name, FailureKind.STALLED, f"the stream fell silent for {IDLE:g} s"))
+                self._end(self._failed(FailureKind.STALLED, f"the stream fell silent for {IDLE:g} s"))
             else:
                 self._end(_failure(self._target, exc, self._tap))
 
     def _take(self, chunk: Mapping[str, Any]) -> None:
-        finish = next((how for choice in chunk["choices"] if (how := choice.get("finish_reason"))), None)
-        if finish and not self._complete:
+        if any(choice.get("finish_reason") for choice in chunk["choices"]) and not self._complete:
             raise StopAsyncIteration
-        self._finish = self._finish or finish
         data = _encode(litellm_shape.chunk(chunk))
         reading = read_chunk(data)
         if reading is None:
             raise ValueError("litellm made a chunk that is none")
-        self._counted = reading.usage_or(self._counted)
-        if reading.usage is not None and not self._wants_usage:
-            return
-        self._ready.append(data)
-        for choice in filter(is_content, reading.choices or ()):
-            self._deltas += 1
-            self._first = self._first or candidate(self._target, choice, self)
+        if reading.usage is None or self._wants_usage:
+            self._ready.append(data)
+        self._note(reading)
 
     def _end(self, failure: Failure) -> None:
         """Note the end of the stream: after a finish the answer is complete, whatever the connection does."""
@@ -290,13 +237,9 @@ class LitellmStream:
         elif not self._finish:
             self._take(self._chunks.finish_reason_handler().model_dump())
 
-    async def aclose(self) -> None:
-        """Close the connection, or leave it to the pool when it was read to its end."""
+    async def _disconnect(self) -> None:
         self._tap.close()
         await self._chunks.aclose()
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
 
 
 def _wants_usage(fields: Mapping[str, Raw]) -> bool:
