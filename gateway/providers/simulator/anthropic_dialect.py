@@ -5,7 +5,6 @@ Shapes as documented under "Messages" and "Streaming messages" of Anthropic's AP
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -51,12 +50,12 @@ class AnthropicDialect:
             prefilled=messages[-1].get("role") == "assistant",
         )
 
-    def whole(self, reply: Reply, _chance: random.Random) -> bytes:
+    def whole(self, reply: Reply) -> bytes:
         """Return the body of an answer that is not streamed."""
         content = [block.whole for block in _blocks(reply)]
         return _encode(_message(reply, content, _stop_reason(reply), reply.claimed))
 
-    def events(self, reply: Reply, _chance: random.Random) -> Iterator[Event]:
+    def events(self, reply: Reply) -> Iterator[Event]:
         """Give the events of a stream in order."""
         yield _event("message_start", message=_message(reply, [], None, 1))
         for index, block in enumerate(_blocks(reply)):
@@ -136,7 +135,7 @@ def _message(reply: Reply, content: list[dict[str, Any]], stop_reason: str | Non
     }
     return {
         "model": reply.model,
-        "id": f"msg_01{reply.digest[:22]}",
+        "id": f"msg_01{reply.turn.digest[:22]}",
         "type": "message",
         "role": "assistant",
         "content": content,

@@ -7,7 +7,6 @@ api.openai.com.
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -97,9 +96,9 @@ class OpenAIDialect:
             include_usage=bool(options.get("include_usage")),
         )
 
-    def whole(self, reply: Reply, chance: random.Random) -> bytes:
+    def whole(self, reply: Reply) -> bytes:
         """Return the body of an answer that is not streamed."""
-        choices = [] if reply.behaviour.empty == "choices" else [_choice(c, reply, chance) for c in reply.choices]
+        choices = [] if reply.behaviour.empty == "choices" else [_choice(c, reply) for c in reply.choices]
         body: dict[str, Any] = {
             "id": _id(reply),
             "object": "chat.completion",
@@ -111,7 +110,7 @@ class OpenAIDialect:
             body["usage"] = _usage(reply)
         return _encode(body | {"service_tier": "default", "system_fingerprint": _fingerprint(reply.model)})
 
-    def events(self, reply: Reply, chance: random.Random) -> Iterator[Event]:
+    def events(self, reply: Reply) -> Iterator[Event]:
         """Give the events of a stream in order."""
         behaviour = reply.behaviour
         usage_asked = reply.ask.include_usage and behaviour.usage == "asked"
@@ -132,16 +131,16 @@ class OpenAIDialect:
         if behaviour.empty == "choices":
             yield Event(chunks.write(b""))
         else:
-            yield from self._deltas(reply, chunks, chance)
+            yield from self._deltas(reply, chunks)
         if usage_asked or behaviour.usage == "always":
             yield Event(chunks.write(b"", _encode(_usage(reply))))
         if not behaviour.no_done:
             yield Event(DONE)
 
-    def _deltas(self, reply: Reply, chunks: _Chunks, chance: random.Random) -> Iterator[Event]:
+    def _deltas(self, reply: Reply, chunks: _Chunks) -> Iterator[Event]:
         for choice in reply.choices:
             yield Event(chunks.delta(choice.index, _encode(_opening(choice))))
-        running = [_tokens(choice, chunks, reply, chance) for choice in reply.choices]
+        running = [_tokens(choice, chunks, reply) for choice in reply.choices]
         while running:  # the choices of one answer are written in turn, a token each
             for tokens in tuple(running):
                 event = next(tokens, None)
@@ -207,10 +206,10 @@ class _Chunks:
         )
 
 
-def _tokens(choice: Choice, chunks: _Chunks, reply: Reply, chance: random.Random) -> Iterator[Event]:
+def _tokens(choice: Choice, chunks: _Chunks, reply: Reply) -> Iterator[Event]:
     for token in choice.reasoning:
         yield Event(chunks.delta(choice.index, b'{"reasoning_content":%b}' % _encode(token)), tokens=1)
-    logprobs = _logprobs(choice, reply, chance)
+    logprobs = _logprobs(choice, reply)
     member = b'{"refusal":%b}' if choice.refused else b'{"content":%b}'
     for i, token in enumerate(choice.tokens):
         told = _encode({"content": [logprobs[i]], "refusal": None}) if logprobs else b"null"
@@ -230,7 +229,7 @@ def _opening(choice: Choice) -> dict[str, Any]:
     return {"role": "assistant", "content": "", "refusal": None}
 
 
-def _choice(choice: Choice, reply: Reply, chance: random.Random) -> dict[str, Any]:
+def _choice(choice: Choice, reply: Reply) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     text = "".join(choice.tokens)
     if choice.refused:
@@ -245,7 +244,7 @@ def _choice(choice: Choice, reply: Reply, chance: random.Random) -> dict[str, An
             for call in choice.calls
         ]
     message["annotations"] = []
-    logprobs = _logprobs(choice, reply, chance)
+    logprobs = _logprobs(choice, reply)
     return {
         "index": choice.index,
         "message": message,
@@ -254,11 +253,11 @@ def _choice(choice: Choice, reply: Reply, chance: random.Random) -> dict[str, An
     }
 
 
-def _logprobs(choice: Choice, reply: Reply, chance: random.Random) -> list[dict[str, Any]]:
+def _logprobs(choice: Choice, reply: Reply) -> list[dict[str, Any]]:
     asked = reply.ask.logprobs
     if asked is None or not reply.behaviour.logprobs or choice.refused:
         return []
-    drawn = token_logprobs(len(choice.tokens), choice.confidence, chance)
+    drawn = token_logprobs(len(choice.tokens), choice.confidence, reply.turn.chance)
     return [_logprob(token, value, asked) for token, value in zip(choice.tokens, drawn, strict=True)]
 
 
@@ -285,7 +284,7 @@ def _usage(reply: Reply) -> dict[str, Any]:
 
 
 def _id(reply: Reply) -> str:
-    return f"chatcmpl-{reply.digest[:29]}"
+    return f"chatcmpl-{reply.turn.digest[:29]}"
 
 
 @lru_cache(maxsize=1024)

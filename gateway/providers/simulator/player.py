@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from typing import Any, Protocol
 
 from gateway.providers.simulator import transmission
 from gateway.providers.simulator.asking import Ask
-from gateway.providers.simulator.behaviour import Behaviour
 from gateway.providers.simulator.framing import Event, Framer
 from gateway.providers.simulator.journal import Entry
 from gateway.providers.simulator.problems import Problem, retry_headers
 from gateway.providers.simulator.readers import Wait
 from gateway.providers.simulator.replying import Reply
+from gateway.providers.simulator.stage import Turn
 from gateway.providers.simulator.transmission import Transmission, pause
 
 _JSON = ("Content-Type", "application/json")
@@ -33,15 +32,17 @@ class Dialect(Protocol):
 
     ping: bytes
 
+    def __hash__(self) -> int: ...
+
     def read(self, body: dict[str, Any], /) -> Ask:
         """Read a request or raise RefusedError."""
         ...
 
-    def whole(self, reply: Reply, chance: random.Random, /) -> bytes:
+    def whole(self, reply: Reply, /) -> bytes:
         """Return the body of an answer that is not streamed."""
         ...
 
-    def events(self, reply: Reply, chance: random.Random, /) -> Iterator[Event]:
+    def events(self, reply: Reply, /) -> Iterator[Event]:
         """Give the events of a stream."""
         ...
 
@@ -62,15 +63,13 @@ class Dialect(Protocol):
 class Call:
     """One request on its way: how to answer it, and where to write down what happened.
 
-    `digest` is its deterministic identity, `problem` the error that the script wants, `epoch` the reading of
-    `time.monotonic` at which the journal's clock starts.
+    `problem` is the error that the script wants, `epoch` the reading of `time.monotonic` at which the journal's clock
+    starts.
     """
 
     dialect: Dialect
-    behaviour: Behaviour
-    chance: random.Random
+    turn: Turn
     entry: Entry
-    digest: str
     epoch: float
     problem: Problem | None = None
 
@@ -80,10 +79,10 @@ class Player:
 
     def __init__(self, call: Call, line: Transmission) -> None:
         self._call = call
-        self._behaviour = call.behaviour
+        self._behaviour = call.turn.behaviour
         self._entry = call.entry
         self._line = line
-        self._framer = Framer(call.behaviour)
+        self._framer = Framer(call.turn.behaviour)
         self._due = call.epoch + call.entry.started  # the monotonic time of the next scripted moment
 
     async def preamble(self, *, reused: bool) -> None:
@@ -122,7 +121,7 @@ class Player:
     async def whole(self, reply: Reply) -> None:
         """Answer in one body, after the time that its tokens take."""
         behaviour, total = self._behaviour, reply.generated
-        body = self._call.dialect.whole(reply, self._call.chance)
+        body = self._call.dialect.whole(reply)
         position = total if behaviour.cut is None else min(behaviour.cut, total)
         await self._until(self._draw(behaviour.ttft))
         if behaviour.stall:
@@ -146,7 +145,9 @@ class Player:
         begun, done = self._due, max(1, self._entry.generated)
         gaps = max(0, position - done)
         pace = self._behaviour.pace
-        wait = gaps * pace.fixed if pace.fixed is not None else sum(pace.draw(self._call.chance) for _ in range(gaps))
+        wait = (
+            gaps * pace.fixed if pace.fixed is not None else sum(pace.draw(self._call.turn.chance) for _ in range(gaps))
+        )
         try:
             await self._until(wait)
         except asyncio.CancelledError:
@@ -157,7 +158,7 @@ class Player:
     async def stream(self, reply: Reply) -> None:
         """Answer event by event."""
         behaviour = self._behaviour
-        events = self._call.dialect.events(reply, self._call.chance)
+        events = self._call.dialect.events(reply)
         if behaviour.early != "none":
             await self._open_stream()
         if behaviour.early == "role":
@@ -217,11 +218,11 @@ class Player:
                 await self._line.write(self._framer.ping(self._call.dialect.ping))
 
     def _draw(self, wait: Wait) -> float:
-        return wait.draw(self._call.chance) if wait.fixed is None else wait.fixed
+        return wait.draw(self._call.turn.chance) if wait.fixed is None else wait.fixed
 
     @property
     def _request_id(self) -> str:
-        return f"req_{self._call.digest}"
+        return f"req_{self._call.turn.digest}"
 
     def _fields(self) -> list[tuple[str, str]]:
         elapsed = time.monotonic() - self._call.epoch - self._entry.started

@@ -14,6 +14,7 @@ import msgspec
 from gateway.providers.simulator.asking import Ask, Tool
 from gateway.providers.simulator.behaviour import DEFAULT_ANSWER, Behaviour
 from gateway.providers.simulator.instances import instance
+from gateway.providers.simulator.stage import Turn
 
 _TOKEN = re.compile(r"\s?\w{1,12}|\s?[^\w\s]{1,4}|\s+")
 _SEPARATORS = "\u2028line\u2029paragraph\u0085next"
@@ -57,14 +58,22 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Everything that one call says; `digest` is its deterministic identity, `created` in seconds since 1970."""
+    """Everything that one call says; `created` is in seconds since 1970."""
 
-    digest: str
-    model: str
-    created: int
     ask: Ask
-    behaviour: Behaviour
+    turn: Turn
+    created: int
     choices: tuple[Choice, ...]
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """The behaviour that is played."""
+        return self.turn.behaviour
+
+    @property
+    def model(self) -> str:
+        """The model that the answer names."""
+        return self.behaviour.answer_model or self.ask.model
 
     @property
     def generated(self) -> int:
@@ -96,28 +105,25 @@ def _padding(length: int) -> tuple[str, ...]:
 
 
 class Composer:
-    """Composes the reply to one request; `n` is the number of the call and `chance` its own source of chance."""
+    """Composes the reply to one request."""
 
-    def __init__(self, ask: Ask, behaviour: Behaviour, n: int, chance: random.Random) -> None:
+    def __init__(self, ask: Ask, turn: Turn) -> None:
         self._ask = ask
-        self._behaviour = behaviour
-        self._n = n
-        self._chance = chance
+        self._turn = turn
+        self._behaviour = turn.behaviour
 
-    def compose(self, digest: str, created: int) -> Reply:
-        """Return the reply: `digest` becomes its id, `created` is in seconds since 1970."""
-        model = self._behaviour.answer_model or self._ask.model
-        choices = tuple(self._choice(i, digest) for i in range(self._ask.n))
-        return Reply(digest, model, created, self._ask, self._behaviour, choices)
+    def compose(self, created: int) -> Reply:
+        """Return the reply; `created` is in seconds since 1970."""
+        return Reply(self._ask, self._turn, created, tuple(self._choice(i) for i in range(self._ask.n)))
 
-    def _choice(self, index: int, digest: str) -> Choice:
+    def _choice(self, index: int) -> Choice:
         behaviour = self._behaviour
         if behaviour.empty is not None:
             return Choice(index, finish=_finish(behaviour, "stop"))
         if behaviour.refusal is not None:
             return Choice(index, tokenise(behaviour.refusal), refused=True, finish=_finish(behaviour, "stop"))
         reasoning = tokenise(behaviour.reasoning or ("Let me think." if behaviour.reasoning_only else ""))
-        calls = self._tool_uses(f"{index}{digest}")
+        calls = self._tool_uses(index)
         if calls:
             return Choice(index, (), reasoning, calls, finish=_finish(behaviour, "tool_calls"))
         text, right = self._text()
@@ -132,8 +138,8 @@ class Composer:
 
     def _text(self) -> tuple[str, bool]:
         behaviour, ask = self._behaviour, self._ask
-        if behaviour.wrong and self._chance.random() < behaviour.wrong:
-            return self._filled(self._chance.choice(behaviour.wrong_answers)), False
+        if behaviour.wrong and self._turn.chance.random() < behaviour.wrong:
+            return self._filled(self._turn.chance.choice(behaviour.wrong_answers)), False
         for question, answer in behaviour.answers:
             if question.search(ask.question):
                 return self._filled(answer), True
@@ -148,7 +154,7 @@ class Composer:
         if "{" not in template:
             return template
         ask = self._ask
-        values = {"question": ask.question, "system": ask.system, "model": ask.model, "n": str(self._n)}
+        values = {"question": ask.question, "system": ask.system, "model": ask.model, "n": str(self._turn.n)}
         return re.sub(r"\{(question|system|model|n)\}", lambda found: values[found[1]], template)
 
     def _sized(self, text: str) -> tuple[str, ...]:
@@ -163,12 +169,13 @@ class Composer:
             return (tokens + _padding(max(0, behaviour.tokens - len(tokens))))[: behaviour.tokens]
         return tokens
 
-    def _tool_uses(self, digest: str) -> tuple[ToolUse, ...]:
+    def _tool_uses(self, index: int) -> tuple[ToolUse, ...]:
         wanted = self._wanted()
         if self._behaviour.bad_arguments:
             wanted = [(name, arguments[: max(1, len(arguments) * 2 // 3)]) for name, arguments in wanted]
         return tuple(
-            ToolUse(f"{i}{digest}"[:24], name, tokenise(arguments)) for i, (name, arguments) in enumerate(wanted)
+            ToolUse(f"{index}{i}{self._turn.digest}"[:24], name, tokenise(arguments))
+            for i, (name, arguments) in enumerate(wanted)
         )
 
     def _wanted(self) -> list[tuple[str, str]]:

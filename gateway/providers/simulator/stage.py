@@ -6,6 +6,7 @@ import hashlib
 import random
 import time
 from dataclasses import dataclass
+from functools import cached_property
 
 from gateway.providers.simulator.behaviour import Behaviour
 from gateway.providers.simulator.script import Script
@@ -20,15 +21,24 @@ class Part:
     running: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Turn:
-    """One call's place in the script: its number (from 1), behaviour, source of chance and deterministic identity."""
+    """One call's place in the script: its number (from 1), its behaviour, and a name that no other call has."""
 
     part: Part
     n: int
     behaviour: Behaviour
-    chance: random.Random
-    digest: str
+    name: str
+
+    @cached_property
+    def chance(self) -> random.Random:
+        """The call's own source of chance; seeding is dear, and most calls leave nothing to chance."""
+        return random.Random(self.name)  # noqa: S311 -- a script has to replay, it guards no secret
+
+    @cached_property
+    def digest(self) -> str:
+        """The call's deterministic identity: 32 hexadecimal digits."""
+        return hashlib.blake2b(self.name.encode(), digest_size=16).hexdigest()
 
 
 class Stage:
@@ -46,9 +56,8 @@ class Stage:
         if part is None:
             part = self._parts[model] = Part(self.script.behaviours(model))
         part.calls += 1
-        name = f"{self._seed}:{model}:{part.calls}"
-        chance = random.Random(name)  # noqa: S311 -- a script has to replay, it guards no secret
         played = part.behaviours[min(part.calls, len(part.behaviours)) - 1]
-        behaviour = played.for_call(part.calls, time.monotonic() - self._began, chance)
-        digest = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
-        return Turn(part, part.calls, behaviour, chance, digest)
+        turn = Turn(part, part.calls, played, f"{self._seed}:{model}:{part.calls}")
+        if played.limited:
+            turn.behaviour = played.for_call(turn.n, time.monotonic() - self._began, turn.chance)
+        return turn
