@@ -81,6 +81,7 @@ def demonstrate(*, port: int, metrics_port: int, once: bool) -> None:
         console.print(f"  {'gateway':<8} {base_url}\n")
 
         client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
+        client.models.list()  # so that the first row does not pay for the client's first connection
         shown = [_ask(client, route, question) for route in ROUTES for question in QUESTIONS]
         console.print(_table(shown))
         console.print("[dim]· asking each route's first target the same questions, alone[/]")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 import fanin
 from fanin import Candidate
@@ -85,8 +85,7 @@ class Failure(fanin.Failure):
     error: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens of one answer, as the upstream counted them; `exact` is False where we counted stream deltas instead."""
 
     prompt: int = 0
@@ -94,8 +93,7 @@ class Usage:
     exact: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A whole answer: the upstream's object as its top-level fields, each value still in the upstream's own bytes."""
 
     fields: Mapping[str, Raw]
@@ -105,11 +103,12 @@ class Answer:
 class LiveStream(Protocol):
     """An answer that is still being written: the payload of a candidate that entered the ballot at its first words.
 
-    Iterating gives the data of each server-sent event (one JSON object, without `[DONE]`), beginning with the ones read
-    before the commit. It ends after a complete answer and raises `errors.StreamBroken` when the upstream broke off.
+    Iterating gives lists of what arrived together: each item is the data of one server-sent event (a JSON object, never
+    `[DONE]`), beginning with the ones read before the commit. It ends after a complete answer and raises
+    `errors.StreamBroken` when the upstream broke off.
     """
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[list[bytes]]:
         """Give the events."""
         ...
 
@@ -171,8 +170,7 @@ def _ignore(_: object) -> None:
     """Listen to nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class ChatRequest(Struct, frozen=True):
     """What the client asked, parsed once: the top-level fields keep the client's own bytes.
 
     `fields` holds everything but `model`, `stream` and `hedgerow`. `live` says that candidates may enter the ballot at
@@ -185,12 +183,11 @@ class ChatRequest:
     fields: Mapping[str, Raw]
     live: bool = False
     logprobs: bool = False
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     listen: Callable[[Any], None] = _ignore
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What we intend for one request: whom to ask, in what rhythm, and who decides. Pure and printable."""
 
     route: str

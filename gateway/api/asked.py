@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from gateway.errors import InvalidRequest
 
@@ -20,8 +19,7 @@ _PRIVATE_PREFIXES = ("aws_", "azure_", "litellm_", "vertex_")
 _fields: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """What the client asked: `fields` is everything but `model`, `stream` and `hedgerow`.
 
     `overrides` holds the request's own `select` and `launch`, as they came.

@@ -49,7 +49,7 @@ class ChatCompletions:
             route = self._route(asked)
             record.say = self.observe(route.name, exchange.id)
             record.route, record.model = route.name, asked.model
-            async with exchange.watched():
+            with exchange.watched():
                 await self._serve(asked, route, record)
         except HedgerowError as error:
             await refuse(exchange, error, record.refused(error))
@@ -186,13 +186,13 @@ async def _replay(fields: dict[str, Any], asked: Asked, headers: dict[str, str],
 async def _pass_on(stream: LiveStream, verdict: Verdict, headers: dict[str, str], record: _Record) -> None:
     """Pass a live stream on, event by event; its tokens are booked when it ends, however it ends."""
     exchange, model = record.exchange, Raw(_encode(record.model))
-    data = b"{}"
+    data = [b"{}"]
     try:
         await exchange.begin_events(headers)
         async for data in stream:
-            await exchange.write(sse.frame(sse.renamed(data, model)))
+            await exchange.write(b"".join([sse.frame(sse.renamed(event, model)) for event in data]))
         if record.explanation is not None:
-            await exchange.write(sse.frame(sse.explained(sse.head(data, model), record.explanation)))
+            await exchange.write(sse.frame(sse.explained(sse.head(data[-1], model), record.explanation)))
         await exchange.write(sse.DONE)
         await exchange.end()
     finally:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from gateway.errors import BodyTooLarge, InvalidRequest
@@ -65,8 +65,8 @@ class Exchange:
             size = max(size, sum(map(len, parts)))
         raise BodyTooLarge(f"the request body has more than {limit} bytes; send a smaller one")
 
-    @asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
+    @contextmanager
+    def watched(self) -> Iterator[None]:
         """Cancel what happens inside when the client leaves, and raise ClientGone instead.
 
         Servers do not cancel endpoints themselves; somebody has to wait on `receive()`.

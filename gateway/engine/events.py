@@ -6,23 +6,22 @@ Times named `at` are on the event loop's clock, durations are seconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from fanin import Ballot, Selection
 from gateway.domain import Failure, FailureKind, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
+class Launched(Struct, frozen=True):
     """A target was asked."""
 
     target: str
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Attempted:
+class Attempted(Struct, frozen=True):
     """One call to a target ended; `kind` is None when it answered."""
 
     target: str
@@ -30,8 +29,7 @@ class Attempted:
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """A branch gave a candidate."""
 
     target: str
@@ -39,8 +37,7 @@ class Answered:
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """A branch gave up after its retries. `cause` is set only for faults of our own: the log shows their traceback."""
 
     failure: Failure
@@ -49,8 +46,7 @@ class Failed:
     cause: BaseException | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Superseded:
+class Superseded(Struct, frozen=True):
     """A branch was cancelled because another answer was selected or the client left."""
 
     target: str
@@ -58,24 +54,21 @@ class Superseded:
     duration: float
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
+class Expired(Struct, frozen=True):
     """The deadline passed while these targets had not answered."""
 
     targets: tuple[str, ...]
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class SelectorFaulted:
+class SelectorFaulted(Struct, frozen=True):
     """A selector raised, against its contract; the highest-priority answer is taken instead."""
 
     selector: str
     cause: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Selected:
+class Selected(Struct, frozen=True):
     """The decision. `rescued` says that the first target alone would have failed."""
 
     selection: Selection
@@ -84,8 +77,7 @@ class Selected:
     rescued: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(Struct, frozen=True):
     """The tokens of one answer, known once it is complete or cut; `won` says whether the client got it."""
 
     target: str
@@ -93,8 +85,7 @@ class Spent:
     won: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """The response is complete, or the client left (status 499). `overhead` is the gateway's own share of the time."""
 
     status: int

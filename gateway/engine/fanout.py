@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from typing import cast
+
+from msgspec import Struct
 
 from fanin import Ballot, Candidate, Rule, Seat, Selection
 from gateway.domain import Answer, Caller, ChatRequest, Failure, FailureKind, LiveStream, Outcome, Plan, Target
@@ -17,8 +18,7 @@ from gateway.engine.events import Answered, Expired, Failed, Launched, Selected,
 from gateway.errors import Abstained, AllTargetsFailed
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What came out: the decision, the ballot it was taken on, who was asked, and how long each branch took (seconds).
 
     `decided_at` is when the deciding answer arrived and `launched_at` when the first target was asked: what lies

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
+import math
 from collections.abc import AsyncIterator, Callable
 
 from fanin import Candidate
@@ -24,7 +25,7 @@ class EventStream:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._ready: deque[bytes] = deque()
+        self._ready: list[bytes] = []
         self._first: Candidate | None = None
         self._finish: str | None = None
         self._over = False
@@ -32,6 +33,9 @@ class EventStream:
         self._counted: Usage | None = None
         self._deltas = 0
         self._callbacks: list[Callable[[], None]] = []
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
+        """When an event with data came last, or since when we wait; infinity while nobody waits for one."""
 
     async def _more(self) -> None:
         """Take in what arrives next: `_take` it, or set `_over` and perhaps `_failure`."""
@@ -76,11 +80,14 @@ class EventStream:
         """Have `callback` called once when the stream is over."""
         self._callbacks.append(callback)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give each event's data; raise StreamBroken when the upstream broke off."""
+    async def __aiter__(self) -> AsyncIterator[list[bytes]]:
+        """Give the data of the events that came together; raise StreamBroken when the upstream broke off."""
         while True:
-            while self._ready:
-                yield self._ready.popleft()
+            if self._ready:
+                events, self._ready = self._ready, []
+                self._heard = math.inf  # a slow client is no silence of the upstream's
+                yield events
+                self._heard = self._loop.time()
             if self._failure is not None:
                 raise StreamBroken(self._failure)
             if self._over:

@@ -30,24 +30,33 @@ class WireStream(EventStream):
         self._response = response
         self._parser = SSEParser()
         self._done = False
-        self._loop = asyncio.get_running_loop()
-        self._heard = self._loop.time()
+        self._stalled = False
+        # One timer a stream that looks again when it rings costs nothing an event; a timeout around every read does.
+        self._watch = self._loop.call_at(self._heard + IDLE, self._look)
 
     @property
     def _complete(self) -> bool:
         return self._done or self._finish is not None
 
+    def _look(self) -> None:
+        """End a stream that has been silent too long: closing its connection wakes whoever reads from it."""
+        patience, now = GRACE if self._complete else IDLE, self._loop.time()
+        if now < self._heard + patience:
+            self._watch = self._loop.call_at(min(self._heard, now) + patience, self._look)
+        else:
+            self._stalled = True
+            self._response.close()
+
     async def _more(self) -> None:
         try:
-            async with asyncio.timeout_at(self._heard + (GRACE if self._complete else IDLE)):
-                chunk = await self._response.content.readany()
+            chunk = await self._response.content.readany()
             for data in self._parser.feed(chunk) if chunk else self._parser.close():
-                self._heard = self._loop.time()
                 self._take(data)
-        except TimeoutError:
-            self._end(self._failed(FailureKind.STALLED, f"the stream fell silent for {IDLE:g} s"))
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            self._end(classify.from_exception(self._target.name, exc))
+            if self._stalled:
+                self._end(self._failed(FailureKind.STALLED, f"the stream fell silent for {IDLE:g} s"))
+            else:
+                self._end(classify.from_exception(self._target.name, exc))
         else:
             if not chunk:
                 self._end(self._failed(FailureKind.TRUNCATED, "the stream ended before the answer did"))
@@ -55,6 +64,7 @@ class WireStream(EventStream):
     def _take(self, data: bytes) -> None:
         if self._over:
             return
+        self._heard = self._loop.time()
         if data == _DONE:
             self._done = self._over = True
             return
@@ -66,6 +76,9 @@ class WireStream(EventStream):
         else:
             self._ready.append(data)
             self._note(reading)
+            if self._finish is not None:
+                self._watch.cancel()
+                self._watch = self._loop.call_later(GRACE, self._look)
 
     def _end(self, failure: Failure) -> None:
         """Note the end of the stream: after a `finish_reason` the answer is complete, whatever the connection does."""
@@ -74,6 +87,7 @@ class WireStream(EventStream):
             self._failure = failure
 
     async def _disconnect(self) -> None:
+        self._watch.cancel()
         content = self._response.content
         try:
             if self._complete and not content.is_eof():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 from yarl import URL
 
 from fanin import Candidate

@@ -164,11 +164,11 @@ class _Logprobs(Struct):
 
 def confidence(logprobs: Raw) -> float | None:
     """Return exp(mean token log probability), in [0, 1], or None where there are none."""
+    if logprobs == _ABSENT:
+        return None  # the usual case, worth a comparison
     try:
-        read = msgspec.json.decode(logprobs, type=_Logprobs | None)
+        read = msgspec.json.decode(logprobs, type=_Logprobs)
     except _FATAL:
-        return None
-    if read is None:
         return None
     values = [token.logprob for token in read.content or ()] or list(read.token_logprobs or ())
     finite = [value for value in values if value is not None and math.isfinite(value)]

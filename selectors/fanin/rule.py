@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias, overload
 
 from fanin.ballot import Ballot, Selection
@@ -40,7 +40,9 @@ class Rule:
         selection = self.decide(ballot)
         if selection is None or selection.selector:
             return selection
-        return replace(selection, selector=self.name)
+        # Written out: `dataclasses.replace` costs ten times as much, and this runs for every request.
+        of = selection
+        return Selection(of.winner, of.reason, of.agreement, of.tally, self.name, of.answer)
 
     def __or__(self, other: Rule) -> Rule:
         """`a | b`: b decides when a abstains."""

@@ -60,6 +60,13 @@ async def test_a_whole_answer_takes_the_time_of_its_tokens() -> None:
     assert 0.2 <= answer.elapsed < 0.35
 
 
+async def test_an_answer_of_one_token_has_no_gaps() -> None:
+    """Even a provider that never writes a second token writes the first, and of two it writes one."""
+    assert (await ask("m?answer=x&gap=inf")).status == 200
+    assert (await ask("m?answer=x y&gap=inf", quiet=0.1)).ended == "open"
+    assert (await ask("m?answer=x y&gap=inf", quiet=0.1, stream=True)).text == "x"
+
+
 async def test_waits_are_drawn_anew_for_every_call() -> None:
     """A distribution gives each call its own wait: here some are long and some are not."""
     async with simulators() as (sim,), asyncio.TaskGroup() as group:

@@ -301,7 +301,7 @@ async def test_a_stream_is_committed_at_its_first_words_and_not_before(upstream:
     assert candidate.text == "Pa"
     assert sent < len(frames)
     stream = aiter(candidate.payload)
-    first = json.loads(await anext(stream))
+    first = json.loads((await anext(stream))[0])
     assert first["choices"][0]["delta"]["reasoning_content"] == "hm"
     await stream.aclose()
     await candidate.payload.aclose()

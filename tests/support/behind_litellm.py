@@ -76,6 +76,6 @@ def fields(candidate: Candidate) -> dict[str, Any]:
 
 
 async def events(candidate: Candidate) -> list[dict[str, Any]]:
-    read = [json.loads(data) async for data in candidate.payload]
+    read = [json.loads(data) async for events in candidate.payload for data in events]
     await candidate.payload.aclose()
     return read

@@ -208,7 +208,9 @@ async def exchange(
 
 
 def hang_up(writer: asyncio.StreamWriter) -> None:
-    """Break a client's connection off with a reset, as a client that is killed does."""
+    """Break a client's connection off with a reset, as a client that is killed does, unless it is closed already."""
+    if writer.transport.is_closing():
+        return
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

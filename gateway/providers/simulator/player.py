@@ -144,10 +144,7 @@ class Player:
         """Wait as long as the tokens up to a position take; count also those that the client does not wait for."""
         begun, done = self._due, max(1, self._entry.generated)
         gaps = max(0, position - done)
-        pace = self._behaviour.pace
-        wait = (
-            gaps * pace.fixed if pace.fixed is not None else sum(pace.draw(self._call.turn.chance) for _ in range(gaps))
-        )
+        wait = self._draw_many(self._behaviour.pace, gaps)
         try:
             await self._until(wait)
         except asyncio.CancelledError:
@@ -219,6 +216,11 @@ class Player:
 
     def _draw(self, wait: Wait) -> float:
         return wait.draw(self._call.turn.chance) if wait.fixed is None else wait.fixed
+
+    def _draw_many(self, wait: Wait, times: int) -> float:
+        if times == 0:  # no gap is no time, though the gap be endless
+            return 0.0
+        return times * wait.fixed if wait.fixed is not None else sum(self._draw(wait) for _ in range(times))
 
     @property
     def _request_id(self) -> str:
