@@ -18,17 +18,18 @@ from typing import Any
 
 import openai
 import yaml
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-QUESTIONS = {"17 * 23": "391", "144 / 12": "12", "the number of days in a leap year": "366"}
-SEED = 7
+QUESTIONS = {"17 * 23": "391", "144 / 12": "12", "days in a leap year": "366"}
+SEED = 2
 PATIENCE = 30.0
 """Seconds that a child process may take to start."""
 
 _RIGHT = {question.replace("*", r"\*"): answer for question, answer in QUESTIONS.items()}
 PROVIDERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "alpha": ("fails 30 % of its calls", {"answers": _RIGHT, "latency": "0.15..0.25", "status": 503, "rate": 0.3}),
+    "alpha": ("fails 30 % of its calls", {"answers": _RIGHT, "latency": "0.04..0.24", "status": 503, "rate": 0.3}),
     "bravo": ("has a heavy latency tail", {"answers": _RIGHT, "latency": "tail:0.12:0.3:1.8"}),
     "charlie": (
         "is quick, and sometimes wrong",
@@ -36,8 +37,13 @@ PROVIDERS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 ROUTES: dict[str, dict[str, Any]] = {
-    "race": {"targets": ["alpha/m", "bravo/m"], "launch": "all", "select": "first"},
-    "hedge": {"targets": ["bravo/m", "alpha/m"], "launch": {"initial": 1, "stagger": "300ms"}, "select": "first"},
+    "race": {"targets": ["alpha/m", "bravo/m"], "launch": "all", "select": "first", "retries": 1},
+    "hedge": {
+        "targets": ["bravo/m", "alpha/m"],
+        "launch": {"initial": 1, "stagger": "300ms"},
+        "select": "first",
+        "retries": 1,
+    },
     "majority": {"targets": ["charlie/m", "alpha/m", "bravo/m"], "select": {"majority": {"key": "number"}}},
     "max_confidence": {"targets": ["charlie/m", "alpha/m"], "select": "max_confidence"},
 }
@@ -102,7 +108,7 @@ def _ask(client: openai.OpenAI, route: str, question: str) -> Shown:
     try:
         completion = client.chat.completions.create(
             model=route,
-            messages=[{"role": "user", "content": f"What is {question}? Answer with a number."}],
+            messages=[{"role": "user", "content": f"{question}? Answer with a number."}],
             extra_body={"hedgerow": {"explain": True}},
         )
     except openai.APIStatusError as exc:
@@ -119,7 +125,7 @@ def _ask_alone(providers: dict[str, str], route: str, question: str) -> Shown:
     answer = None
     try:
         completion = client.chat.completions.create(
-            model=model, messages=[{"role": "user", "content": f"What is {question}? Answer with a number."}]
+            model=model, messages=[{"role": "user", "content": f"{question}? Answer with a number."}]
         )
         answer = completion.choices[0].message.content
     except openai.APIStatusError:
@@ -127,12 +133,16 @@ def _ask_alone(providers: dict[str, str], route: str, question: str) -> Shown:
     return Shown(route, question, answer, time.perf_counter() - started, {})
 
 
+def _titled(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+
+
 def _table(shown: list[Shown]) -> Table:
-    table = Table(title="A dozen requests", title_justify="left", pad_edge=False, header_style="bold")
+    table = _titled("A dozen requests (each branch with its milliseconds)")
     for column in ("route", "question", "answered", "failed", "superseded"):
         table.add_column(column, overflow="fold")
     table.add_column("ms", justify="right")
-    for column in ("answer", "won, and why", "the first target alone"):
+    for column in ("answer", "won, and why", "the first alone"):
         table.add_column(column, overflow="fold")
     for row in shown:
         told = row.told
@@ -144,7 +154,7 @@ def _table(shown: list[Shown]) -> Table:
             f"[dim]{_names(told.get('superseded', []))}[/]",
             f"{row.seconds * 1000:.0f}",
             f"[green]{row.answer} ✓[/]" if row.right else f"[red]{row.answer} ✗[/]",
-            f"{_short(told['winner'])}: {told['reason']}" if "winner" in told else "nobody",
+            f"{_short(told['winner'])}: {told['reason'].partition('; what')[0]}" if "winner" in told else "nobody",
             _first_alone(row),
             end_section=row.question == list(QUESTIONS)[-1],
         )
@@ -167,17 +177,17 @@ def _first_alone(row: Shown) -> str:
             return f"[red]failed ({branch['kind']})[/]"
     for branch in row.told.get("superseded", []):
         if branch["target"] == first:
-            return f"[yellow]still silent after {branch['ms']:.0f} ms[/]"
+            return f"[yellow]silent after {branch['ms']:.0f} ms[/]"
     for branch in row.told.get("candidates", []):
         if branch["target"] == first:
             if branch["text"] == QUESTIONS[row.question]:
-                return f"the same, after {branch['ms']:.0f} ms"
+                return f"right, {branch['ms']:.0f} ms"
             return f"[red]wrong: {branch['text']}[/]"
     return "-"
 
 
 def _comparison(shown: list[Shown], alone: list[Shown]) -> Table:
-    table = Table(title="What redundancy saved", title_justify="left", pad_edge=False, header_style="bold")
+    table = _titled("What redundancy saved")
     table.add_column("route")
     for side in ("with the route", "its first target alone"):
         table.add_column(side)
@@ -227,7 +237,7 @@ def _gateway(folder: Path, providers: dict[str, str], port: int, metrics_port: i
         "providers": {name: {"api": "openai", "base_url": url} for name, url in providers.items()}
     }
     shared = {"deadline": "5s", "timeout": "5s", "retries": 0}
-    document["routes"] = {name: {**route, **shared} for name, route in ROUTES.items()}
+    document["routes"] = {name: {**shared, **route} for name, route in ROUTES.items()}
     config.write_text(yaml.safe_dump(document))
     arguments = ["serve", "--config", str(config), "--port", str(port), "--metrics-port", str(metrics_port)]
     with _child(arguments, folder / "gateway.log") as child:
