@@ -24,8 +24,8 @@ $(STAMP): pyproject.toml uv.lock requirements.txt
 	  printf '· creating %s\n' $(VENV); \
 	  $(PYTHON) -m venv --clear $(VENV) || { echo "python's venv module does not work: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }; \
 	  printf '· installing the locked dependencies with pip (about a minute)\n'; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.txt; \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	  $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements.txt; \
+	  $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
 	fi
 	@$(BIN)/python -m compileall -q gateway selectors
 	@touch $@
