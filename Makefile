@@ -30,8 +30,8 @@ $(STAMP): pyproject.toml uv.lock requirements.txt
 	@$(BIN)/python -m compileall -q gateway selectors
 	@touch $@
 
-demo: $(STAMP) ## Three simulated providers, one gateway, a dozen requests; ONCE=1 stops after the table
-	@$(BIN)/hedgerow demo $(if $(ONCE),--once)
+demo: $(STAMP) ## Three simulated providers, one gateway, a dozen requests; ONCE=1 stops after the table, PORT=8001
+	@$(BIN)/hedgerow demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(METRICS_PORT),--metrics-port $(METRICS_PORT))
 
 test: $(STAMP) ## Run the test suite (the slow tests excepted)
 	$(SAY) 'running the tests'

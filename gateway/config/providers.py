@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from gateway.config.catalog import PROFILES, PROJECT, REGION, Profile
 from gateway.config.credentials import credential
 from gateway.config.faults import Faults, did_you_mean
-from gateway.config.node import Node, step
+from gateway.config.node import Node, masked, step
 from gateway.config.schema import CONCURRENCY
 from gateway.domain import ProviderSettings, Secret
+
+_V = TypeVar("_V")
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _OURS = frozenset({"connection", "content-length", "content-type", "host", "transfer-encoding"})
 _OPENAI_WIRE = "headers and query for an OpenAI-compatible server"
+
+
+class Masked(dict[str, _V]):
+    """A mapping whose `repr` shows its keys and no value: headers, query and options may hold credentials."""
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{masked(key)!r}: '***'" for key in self) + "}"
 
 
 def provider(name: str, node: Node, faults: Faults) -> ProviderSettings | None:
@@ -36,9 +45,9 @@ def provider(name: str, node: Node, faults: Faults) -> ProviderSettings | None:
         api=profile.api,
         base_url=_base_url(node, profile, faults, azure=azure),
         api_key=None if key is None else Secret(key),
-        headers=headers,
-        query=query,
-        options=_options(node, profile, faults),
+        headers=Masked(headers),
+        query=Masked(query),
+        options=Masked(_options(node, profile, faults)),
         concurrency=node.get("concurrency", CONCURRENCY),
     )
 

@@ -167,6 +167,15 @@ def test_a_taken_port_is_one_sentence_with_the_cure(tmp_path: Path, option: str)
     assert ended.stderr == f"127.0.0.1:{port} cannot be used (Address already in use). Choose another with {option}.\n"
 
 
+def test_a_demo_on_a_taken_port_is_one_sentence_too() -> None:
+    """The gateway's own sentence reaches who started the demo, and nothing is left running."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = hedgerow("demo", "--once", "--port", port, "--metrics-port", str(free_port()))
+    assert ended.returncode == 2
+    assert ended.stderr == f"127.0.0.1:{port} cannot be used (Address already in use). Choose another with --port.\n"
+
+
 def test_an_address_open_to_others_needs_a_key(tmp_path: Path) -> None:
     """Whoever can reach the gateway spends its credit: without keys it serves this machine only."""
     ended = hedgerow(
