@@ -134,6 +134,23 @@ def evaluate(
     typer.echo(json.dumps(figures.document(), indent=2) if as_json else "\n".join(figures.lines()))
 
 
+@app.command()
+def calibrate(
+    data: Recorded,
+    targets: Targets,
+    out: Annotated[Path, typer.Option(help="The file to write, YAML or .json.")],
+) -> None:
+    """Fit selectors to labelled answers, cross-validate them, recommend one that beats the best single target."""
+    from gateway import evaluation  # noqa: PLC0415 -- nothing that serves needs it
+
+    try:
+        fitted = evaluation.calibrate(data, _named(targets))
+        evaluation.write(fitted, out)
+    except evaluation.CannotEvaluate as exc:
+        _stop(str(exc))
+    typer.echo("\n".join([*fitted.lines(), f"Written: {out}"]))
+
+
 def _named(targets: str) -> list[str]:
     return [target.strip() for target in targets.split(",") if target.strip()]
 

@@ -68,3 +68,19 @@ def test_evaluate_tells_an_unknown_target_in_one_sentence(recorded: str) -> None
         "'openai/stedy', only of openai/steady, groq/fast, mistral/small; did you mean 'openai/steady'?" in done.stderr
     )
     assert done.stderr.count("\n") == 1
+
+
+def test_calibrate_writes_a_file_and_recommends(recorded: str, tmp_path: Path) -> None:
+    """Twenty questions are too few, which is said; three times as many give a recommendation and the file."""
+    targets = "openai/steady,groq/fast,mistral/small"
+    out = tmp_path / "calibration.yaml"
+    few = hedgerow("calibrate", "--data", recorded, "--targets", targets, "--out", str(out))
+    assert (few.returncode, few.stdout) == (2, "")
+    assert "gives 20 questions and 3 targets, calibration needs 50 and 2" in few.stderr
+    more = tmp_path / "more.jsonl"
+    rows = [json.loads(line) for line in Path(recorded).read_text().split("\n") if line] * 3
+    more.write_text("".join(json.dumps({**row, "id": number}) + "\n" for number, row in enumerate(rows)))
+    done = hedgerow("calibrate", "--data", str(more), "--targets", targets, "--out", str(out))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Recommended: majority." in done.stdout
+    assert "recommended: majority" in out.read_text()
