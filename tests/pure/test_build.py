@@ -46,7 +46,7 @@ def test_a_value_becomes_a_rule(spec: Any, name: str) -> None:
 
 EVERY = "defer, first, guarded, majority, max_confidence, priority, quorum, valid or weighted"
 PATTERN = "a regular expression"
-KEYS = "choice, json, number, regex or text"
+KEYS = "choice, json, json_field, latex, number, python, regex, text or tool_calls"
 FORM = "the name of a selector, one name with its options, or a list of these"
 
 
