@@ -7,19 +7,19 @@ stand in the order of their accuracy on the rows that were fitted on.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
 
-from fanin import Candidate
 from gateway.evaluation import ballots, fitting, recordings
 from gateway.evaluation.evaluating import singles
 from gateway.evaluation.faults import CannotEvaluate
 from gateway.evaluation.intervals import paired_difference, wilson
-from gateway.evaluation.recordings import Recording
+from gateway.evaluation.recordings import CONFIDENCES, Recording
 from gateway.evaluation.replay import replay
 from gateway.evaluation.tables import percent, table
 
@@ -27,16 +27,14 @@ FOLDS = 5
 FEWEST_ROWS = 50
 BEST_SINGLE = "best single target"
 
-Weigh: TypeAlias = Callable[[Candidate], float]
-
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A selector made on some rows: a value of `select`, the targets by accuracy, the weight of an answer if any."""
+    """A selector made on some rows: a value of `select`, the targets by accuracy, and what was learned for it."""
 
     select: Any
     targets: tuple[str, ...]
-    weigh: Weigh | None = None
+    learned: Mapping[str, Any] = field(default_factory=dict)
     confidences: Sequence[str] = ()
 
 
@@ -72,18 +70,17 @@ class Calibration:
         return max(self.contenders, key=lambda contender: contender.accuracy)
 
     def document(self) -> dict[str, Any]:
-        """Return what a configuration loads: the options of each selector, fitted on all rows."""
-        best = self.fitted[BEST_SINGLE]
-        return {
+        """Return what a selector's option `calibration` takes (`fanin.calibration`), and where it comes from."""
+        found: dict[str, Any] = {
             "data": self.source,
             "questions": len(self.contenders[0].right),
             "recommended": "priority" if self.recommended.name == BEST_SINGLE else self.recommended.name,
-            "targets": list(best.targets),
+            "targets": list(self.fitted[BEST_SINGLE].targets),
             "accuracy": {each.name: round(100 * each.accuracy, 2) for each in self.contenders},
-            "selectors": {
-                name: made.select[name] for name, made in self.fitted.items() if isinstance(made.select, dict)
-            },
         }
+        for made in self.fitted.values():
+            found.update(made.learned)
+        return found
 
     def lines(self) -> Iterator[str]:
         """Give the figures for people, line by line."""
@@ -110,7 +107,8 @@ def calibrate(data: Path, targets: Sequence[str]) -> Calibration:
     Raises:
         CannotEvaluate: when the file or a target cannot be used, or the rows are too few or without labels.
     """
-    return calibration(recordings.read(data).only(targets), FITS)
+    recording = recordings.read(data).only(targets)
+    return calibration(recording, fits(recording))
 
 
 def write(calibrated: Calibration, out: Path) -> None:
@@ -160,7 +158,7 @@ def _cross_validated(recording: Recording, fit: Fit) -> tuple[bool, ...]:
 def decide(recording: Recording, made: Fitted) -> list[bool | None]:
     """Return for each row whether a fitted selector gets it right."""
     rule = ballots.rule_of(made.select)
-    replayed = replay(recording, rule, early=False, weigh=made.weigh, confidences=made.confidences)
+    replayed = replay(recording, rule, early=False, confidences=made.confidences)
     return [each.right for each in replayed.decided]
 
 
@@ -177,7 +175,7 @@ def majority(recording: Recording) -> Fitted:
 def guarded(recording: Recording) -> Fitted:
     """The best target, and how many others may override it: the number with which it was right most often."""
     order = _by_accuracy(recording)
-    known = {name: round(prior, 4) for name, prior in fitting.priors(recording).items()}
+    known = _priors(recording)
     ordered = recording.only(order)
     kept, ousted = (
         replay(ordered, ballots.rule_of({"guarded": {"priors": known, "override": override}}), early=False).decided
@@ -189,7 +187,8 @@ def guarded(recording: Recording) -> Fitted:
             votes = int(rival.selection.tally[rival.selection.answer or ""])
             gains[votes] += bool(rival.right) - bool(own.right)
     override = max(range(1, len(gains)), key=lambda least: (sum(gains[least:]), least))
-    return Fitted({"guarded": {"override": override, "priors": known}}, order)
+    learned = {"priors": known, "m": override}
+    return Fitted({"guarded": {"override": override, "priors": known}}, order, learned)
 
 
 def weighted(recording: Recording) -> Fitted:
@@ -198,11 +197,15 @@ def weighted(recording: Recording) -> Fitted:
     found = {target: fitting.Table() for target in order}
     questions = [fitting.heard(row, found, order, ()) for row in fitting.shuffled(recording.rows)]
     voices = fitting.weights(questions, [(target, 0) for target in order], least=0.0)
-    return Fitted({"weighted": {"weights": {target: round(voices[target, 0], 4) for target in order}}}, order)
+    learned = {"weights": {target: round(voices[target, 0], 4) for target in order}}
+    return Fitted({"weighted": learned}, order, learned)
 
 
 def by_confidence(*confidences: str) -> Fit:
-    """Return the fit of a vote in which each bin of each target's confidence has a weight of its own."""
+    """Return the fit of a vote in which each bin of each target's confidence has a weight of its own.
+
+    The weights are fitted together, as those of `weighted`, and written as the chances whose log-odds they are.
+    """
 
     def fit(recording: Recording) -> Fitted:
         order = _by_accuracy(recording)
@@ -210,14 +213,24 @@ def by_confidence(*confidences: str) -> Fit:
         questions = [fitting.heard(row, found, order, confidences) for row in fitting.shuffled(recording.rows)]
         every = [(target, place) for target in order for place in range(len(found[target].edges) + 2)]
         voices = fitting.weights(questions, every, least=0.0)
-        return Fitted(
-            "weighted",
-            order,
-            lambda candidate: voices[candidate.target, found[candidate.target].bin(candidate.confidence)],
-            confidences,
-        )
+        bins = {
+            target: {
+                "edges": list(found[target].edges),
+                "right": [_chance(voices[target, place + 1]) for place in range(len(found[target].edges) + 1)],
+            }
+            for target in order
+            if found[target].edges
+        }
+        learned = {"priors": _priors(recording), "bins": bins}
+        return Fitted({"confidence_vote": {"calibration": learned}}, order, learned, confidences)
 
     return fit
+
+
+def fits(recording: Recording) -> Mapping[str, Fit]:
+    """Return what is worth comparing on a recording: a vote by confidence only where confidences are recorded."""
+    stated = any(answer.confidences for row in recording.rows for answer in row.answers.values())
+    return {**FITS, "confidence_vote": by_confidence(*CONFIDENCES)} if stated else FITS
 
 
 FITS: Mapping[str, Fit] = {
@@ -232,6 +245,14 @@ FITS: Mapping[str, Fit] = {
 def _by_accuracy(recording: Recording) -> tuple[str, ...]:
     known = fitting.priors(recording)
     return tuple(sorted(recording.targets, key=lambda target: -known[target]))
+
+
+def _priors(recording: Recording) -> dict[str, float]:
+    return {target: round(prior, 4) for target, prior in fitting.priors(recording).items()}
+
+
+def _chance(weight: float) -> float:
+    return round(1 / (1 + math.exp(-weight)), 4)
 
 
 def _interval(right: Sequence[bool]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from fanin import Ballot, Candidate, Failure, Rule, Selection
@@ -70,20 +70,16 @@ def replay(
     *,
     early: bool = True,
     confidences: Sequence[str] = CONFIDENCES,
-    weigh: Callable[[Candidate], float] | None = None,
 ) -> Replayed:
     """Return what the rule decides on every row once all have answered, and when it could have decided.
 
-    Without `early` the second is not looked for (no calls are saved), which is several times quicker here. `weigh`
-    gives each answer a weight of its own.
+    Without `early` the second is not looked for (no calls are saved), which is several times quicker here.
     """
     targets = recording.targets
     opening = ballots.opening(targets)
     decided = []
     for row in recording.rows:
         given = ballots.outcomes(row, targets, confidences)
-        if weigh is not None:
-            given = tuple(replace(each, weight=weigh(each)) if isinstance(each, Candidate) else each for each in given)
         asked = in_turn(opening, given, rule)[1] if early else len(targets)
         decided.append(Decided(rule(ballots.closed(given, targets)), asked))
     return Replayed(targets, tuple(decided))

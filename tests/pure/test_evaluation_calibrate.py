@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,16 +99,42 @@ def test_calibration_gives_the_same_figures_whatever_the_order_of_the_rows() -> 
 
 
 @pytest.mark.parametrize("name", ["fitted.yaml", "fitted.json"])
-def test_the_written_options_make_the_rules_they_describe(tmp_path: Path, name: str) -> None:
-    """What stands under `selectors` is a value of `select` as it is."""
+def test_the_written_file_is_what_the_option_calibration_takes(tmp_path: Path, name: str) -> None:
+    """Every selector that was fitted can be made from the file as it is, and counts by what stands in it."""
     out = tmp_path / name
-    fitted = calibrate(as_file(tmp_path, recorded({"a": 0.7, "b": 0.7, "c": 0.7})), ["a", "b", "c"])
+    fitted = calibrate(as_file(tmp_path, recorded({"a": 0.7, "b": 0.8, "c": 0.6})), ["a", "b", "c"])
     write(fitted, out)
     document = yaml.safe_load(out.read_text())
     assert document["questions"] == 400
-    assert set(document["selectors"]) == {"guarded", "weighted"}
-    for selector, options in document["selectors"].items():
-        assert fanin.build({selector: options}).name == selector
+    assert document["targets"] == ["b", "a", "c"]
+    assert set(document["priors"]) == set(document["weights"]) == {"a", "b", "c"}
+    assert 1 <= document["m"] <= 4
+    for selector in ("guarded", "weighted"):
+        assert fanin.build({selector: {"calibration": document}}).name == selector
+    lone = fanin.Ballot(1, (fanin.Candidate("a", "x"),), closed=True)
+    counted = fanin.build({"weighted": {"calibration": document}})(lone)
+    assert counted is not None
+    assert counted.tally == {"x": document["weights"]["a"]}
+
+
+def test_a_vote_by_confidence_learns_whose_confidence_can_be_trusted() -> None:
+    """One target says 0.9 when right and 0.1 when wrong, the others always 0.9: on unseen rows the first is heard."""
+    rows = recorded({"honest": 0.6, "b": 0.6, "c": 0.6}, rows=600, shared=("b", "c"))
+    told = []
+    for row in rows.rows:
+        stated = {target: 0.9 if target != "honest" or each.correct else 0.1 for target, each in row.answers.items()}
+        answers = {
+            target: replace(each, confidences={"confidence": stated[target]}) for target, each in row.answers.items()
+        }
+        told.append(replace(row, answers=answers))
+    recording = rows.subset(told)
+    found = calibrating.calibration(recording, calibrating.fits(recording))
+    by_name = {each.name: each.accuracy for each in found.contenders}
+    assert by_name["confidence_vote"] > by_name["weighted"]
+    assert found.recommended.name == "confidence_vote"
+    low, high = found.document()["bins"]["honest"]["right"]
+    assert low < 0.6
+    assert high > 0.9
 
 
 def test_what_cannot_be_calibrated_is_refused_in_one_sentence(tmp_path: Path) -> None:
