@@ -26,6 +26,7 @@ class Rule:
     client while it is still being written. `abstains` says that it may give no selection on a closed ballot that has
     candidates. `exempt` names the laws that it does not keep: `"final"` where it decides before it is certain (as
     soon as m agree), `"fair"` where the order of arrival counts (the first answer); no other law can be declared away.
+    `heavy` says that a decision takes milliseconds of CPU: the caller runs it off the event loop.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Rule:
     live: bool = False
     abstains: bool = False
     exempt: frozenset[str] = frozenset()
+    heavy: bool = False
 
     def __call__(self, ballot: Ballot) -> Selection | None:
         """Decide, and sign the selection with this rule's name unless a rule inside has signed it."""
