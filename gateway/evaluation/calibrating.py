@@ -66,8 +66,11 @@ class Calibration:
 
     @property
     def recommended(self) -> Contender:
-        """The selector that is right most often on unseen rows; the best single target unless that is surpassed."""
-        return max(self.contenders, key=lambda contender: contender.accuracy)
+        """The selector that is right most often on unseen rows, of those whose gain is certain if there are any.
+
+        The best single target is one of them, so a vote that loses to it is never recommended.
+        """
+        return max(self.contenders, key=lambda contender: (contender.difference[0] > 0, contender.accuracy))
 
     def document(self) -> dict[str, Any]:
         """Return what a selector's option `calibration` takes (`fanin.calibration`), and where it comes from."""

@@ -62,6 +62,21 @@ def test_a_vote_that_loses_to_the_best_single_target_is_refused(tmp_path: Path) 
     assert "No vote beats strong alone" in "\n".join(fitted.lines())
 
 
+def test_a_certain_gain_is_recommended_over_a_larger_one_that_may_be_chance() -> None:
+    """And without a certain one the most accurate, of equals the one named first."""
+
+    def contender(name: str, right: int, low: float) -> calibrating.Contender:
+        return calibrating.Contender(name, (True,) * right + (False,) * (10 - right), (low, 0.3))
+
+    def recommended(*contenders: calibrating.Contender) -> str:
+        return calibrating.Calibration("made.jsonl", contenders, "a", {}).recommended.name
+
+    single = contender(calibrating.BEST_SINGLE, 6, 0.0)
+    assert recommended(single, contender("sure", 7, 0.1), contender("lucky", 8, -0.1)) == "sure"
+    assert recommended(single, contender("lucky", 8, -0.1)) == "lucky"
+    assert recommended(single, contender("equal", 6, 0.0)) == calibrating.BEST_SINGLE
+
+
 def test_targets_that_are_wrong_together_share_one_voice() -> None:
     """Fitted together, three copies of one target weigh less each than an independent target of the same accuracy."""
     rates = {"copy-1": 0.6, "copy-2": 0.6, "copy-3": 0.6, "own-1": 0.6, "own-2": 0.6}
