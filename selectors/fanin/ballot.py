@@ -106,7 +106,7 @@ class Ballot:
 
     def close(self) -> Ballot:
         """Return this ballot closed: nothing more will come, the selector must decide or abstain."""
-        return replace(self, closed=True)
+        return Ballot(self.size, self.candidates, self.failures, closed=True, seats=self.seats)
 
     def __or__(self, other: Ballot) -> Ballot:
         if not isinstance(other, Ballot):

@@ -55,7 +55,7 @@ class Rule:
 def selector(decide: Callable[..., Selection | None], /) -> Factory: ...
 @overload
 def selector(
-    *, needs: Iterable[str] = (), abstains: bool = False, exempt: Iterable[str] = ()
+    *, needs: Iterable[str] = (), abstains: bool = False, exempt: Iterable[str] = (), heavy: bool = False
 ) -> Callable[[Callable[..., Selection | None]], Factory]: ...
 def selector(
     decide: Callable[..., Selection | None] | None = None,
@@ -64,6 +64,7 @@ def selector(
     needs: Iterable[str] = (),
     abstains: bool = False,
     exempt: Iterable[str] = (),
+    heavy: bool = False,
 ) -> Factory | Callable[[Callable[..., Selection | None]], Factory]:
     """Turn a function of a ballot and keyword options into the factory of a rule that carries the function's name.
 
@@ -84,7 +85,8 @@ def selector(
         @functools.wraps(decide)
         def factory(**options: Any) -> Rule:
             bound = functools.partial(decide, **options) if options else decide
-            return Rule(decide.__name__, bound, frozenset(needs), abstains=abstains, exempt=frozenset(exempt))
+            made = Rule(decide.__name__, bound, frozenset(needs), abstains=abstains, exempt=frozenset(exempt))
+            return replace(made, heavy=heavy)
 
         _, *options = inspect.signature(decide).parameters.values()
         keywords = [

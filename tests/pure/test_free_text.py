@@ -115,6 +115,7 @@ def test_what_takes_milliseconds_says_so_also_inside_others() -> None:
     ):
         assert rule.heavy, rule.name
     assert not fanin.majority().heavy
+    assert fanin.selector(heavy=True)(fanin.first().decide)().heavy
 
 
 def test_an_outlier_is_dropped_before_another_selector_decides() -> None:

@@ -18,6 +18,8 @@ LONGEST = 8_192
 
 _TAGGED = re.compile(r"\[ANSWER\]([^\0]{0,8192}?)\[/ANSWER\]", re.IGNORECASE)
 _LINES = 3
+_OPENING = re.compile(r"""[\[({'"0-9.+-]|True|False|None|set\(|[bBrRuU]{1,2}['"]""")
+"""How a literal can begin: prose is told from it without parsing it."""
 
 
 def python(candidate: Candidate) -> Hashable | None:
@@ -61,7 +63,7 @@ def _pieces(place: str) -> Iterator[str]:
 
 
 def _read(piece: str) -> str | None:
-    if not piece or len(piece) > LONGEST:
+    if len(piece) > LONGEST or not _OPENING.match(piece):
         return None
     try:
         with warnings.catch_warnings():
