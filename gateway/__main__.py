@@ -1,4 +1,4 @@
-"""The command `hedgerow`: serve, demo, check, explain, schema, simulate."""
+"""The command `hedgerow`: serve, demo, check, explain, schema, simulate, evaluate, calibrate."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="A YAML file; without one, the usual key variables are looked for."),
 ]
+
+Recorded = Annotated[Path, typer.Option(help="Recorded answers: JSON lines, gzipped or not.")]
+Targets = Annotated[str, typer.Option(help="The targets to use, by commas; the first has the highest priority.")]
 
 
 class LogFormat(StrEnum):
@@ -112,6 +115,44 @@ def simulate(
     from gateway.providers import simulator  # noqa: PLC0415 -- a server of its own
 
     simulator.run(script=script, host=host, port=port, seed=seed)
+
+
+@app.command()
+def evaluate(
+    data: Recorded,
+    targets: Targets,
+    select: Annotated[str, typer.Option(help="As in a route: majority, or {majority: {key: number}}.")] = "majority",
+    as_json: Annotated[bool, typer.Option("--json", help="Print figures for programs.")] = False,
+) -> None:
+    """Replay recorded answers through a selector: accuracy, agreement, calls saved, latencies."""
+    from gateway import evaluation  # noqa: PLC0415 -- nothing that serves needs it
+
+    try:
+        figures = evaluation.evaluate(data, _named(targets), select)
+    except evaluation.CannotEvaluate as exc:
+        _stop(str(exc))
+    typer.echo(json.dumps(figures.document(), indent=2) if as_json else "\n".join(figures.lines()))
+
+
+@app.command()
+def calibrate(
+    data: Recorded,
+    targets: Targets,
+    out: Annotated[Path, typer.Option(help="The file to write, YAML or .json.")],
+) -> None:
+    """Fit selectors to labelled answers, cross-validate them, recommend one that beats the best single target."""
+    from gateway import evaluation  # noqa: PLC0415 -- nothing that serves needs it
+
+    try:
+        fitted = evaluation.calibrate(data, _named(targets))
+        evaluation.write(fitted, out)
+    except evaluation.CannotEvaluate as exc:
+        _stop(str(exc))
+    typer.echo("\n".join([*fitted.lines(), f"Written: {out}"]))
+
+
+def _named(targets: str) -> list[str]:
+    return [target.strip() for target in targets.split(",") if target.strip()]
 
 
 def _settings(file: Path | None) -> Settings:

@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from gateway.api import disclosure, sse
 from gateway.api.asked import Asked, parse
+from gateway.api.collected import together
 from gateway.api.envelope import refuse
 from gateway.api.exchange import ClientGone, Exchange
 from gateway.domain import Answer, Caller, ChatRequest, LiveStream, Plan, Route
@@ -92,6 +93,8 @@ class ChatCompletions:
             verdict = await fan_out(intent, request, self.call)
         headers = record.decided(verdict, explain=asked.explain)
         payload: Answer | LiveStream = verdict.selection.winner.payload
+        if verdict.selection.together and isinstance(payload, Answer):
+            payload = together(payload, [candidate.payload for candidate in verdict.selection.together])
         if not isinstance(payload, Answer):
             await _pass_on(payload, verdict, headers, record)
         elif asked.stream:

@@ -24,6 +24,8 @@ def headers(route: str, verdict: Verdict, overhead: float) -> dict[str, str]:
     }
     if selection.agreement is not None:
         described["x-hedgerow-agreement"] = f"{selection.agreement:.3g}"
+    if selection.score is not None:
+        described["x-hedgerow-score"] = f"{selection.score:.6g}"
     return described
 
 
@@ -39,6 +41,7 @@ def explanation(route: str, verdict: Verdict, overhead: float) -> msgspec.Raw:
                 "reason": selection.reason,
                 "answer": selection.answer,
                 "agreement": selection.agreement,
+                "score": selection.score,
                 "tally": selection.tally,
                 "candidates": [_described(candidate, verdict) for candidate in ballot.candidates],
                 "failures": [branch(failure, verdict.durations) for failure in cast("list[Failure]", ballot.failures)],
@@ -57,6 +60,7 @@ def _described(candidate: Candidate, verdict: Verdict) -> dict[str, Any]:
         "tool_calls": [{"name": call.name, "arguments": call.arguments} for call in candidate.tool_calls],
         "finish_reason": candidate.finish_reason,
         "confidence": candidate.confidence,
+        "score": candidate.score,
         "weight": candidate.weight,
     }
 

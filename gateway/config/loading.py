@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway.config import document, shape
+from gateway.config import calibrations, document, shape
 from gateway.config.credentials import digests
 from gateway.config.faults import ConfigError, Fault, Faults
 from gateway.config.node import Node
@@ -61,6 +61,8 @@ def _settings(text: str, environ: Mapping[str, str], source: str, path: Path | N
     faults = Faults(source)
     root = document.read(text, environ, faults)
     shape.check(root, faults)
+    if path is not None:
+        calibrations.load(root, path.parent, faults)
     settings = _build(root, faults)
     faults.raise_any()
     return replace(settings, notes=(*_exposed(root, path), *_unencrypted(settings), *_unused(settings)))

@@ -46,32 +46,33 @@ async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
     """
     flight = _Flight(plan, request, call)
     ballot = Ballot(size=len(plan.targets), seats=tuple(Seat(t.name, t.priority, t.weight) for t in plan.targets))
-    winner: Candidate | None = None
+    kept: tuple[Candidate, ...] = ()
     try:
         flight.launch(plan.launch.initial)
-        while winner is None:
+        while not kept:
             for outcome in await flight.landed():
                 ballot = ballot.add(outcome)
                 if isinstance(outcome, Failure):
                     flight.launch()
             if flight.over:
                 ballot = flight.expire(ballot).close()
-            selection = _decide(plan.select, ballot, request)
+            selection = await _decide(plan.select, ballot, request)
             if selection is not None:
-                winner = selection.winner
+                kept = selection.together or (selection.winner,)
             elif ballot.closed:
                 raise _nothing(plan, ballot, flight)
             elif flight.due:
                 flight.launch()
     finally:
-        await flight.recall(ballot, winner)
-    return flight.verdict(ballot, cast("Selection", selection))
+        await flight.recall(ballot, kept)
+    return flight.verdict(ballot, cast("Selection", selection), kept)
 
 
-def _decide(rule: Rule, ballot: Ballot, request: ChatRequest) -> Selection | None:
+async def _decide(rule: Rule, ballot: Ballot, request: ChatRequest) -> Selection | None:
     """Ask the selector; one that raises against its contract costs its opinion, never the answer."""
     try:
-        return rule(ballot)
+        # A heavy one takes milliseconds of CPU, which the other requests must not wait for.
+        return await asyncio.to_thread(rule, ballot) if rule.heavy else rule(ballot)
     except Exception as exc:  # noqa: BLE001 -- a third party's code: whatever it raises, there is an answer to give
         if not ballot.closed or not ballot.candidates:
             return None
@@ -172,8 +173,8 @@ class _Flight:
                 ballot = ballot.add(Failure(name, FailureKind.TIMEOUT, "no answer before the route's deadline"))
         return ballot
 
-    async def recall(self, ballot: Ballot, winner: Candidate | None) -> None:
-        """Cancel and await the branches still running, and close every stream that did not win.
+    async def recall(self, ballot: Ballot, kept: tuple[Candidate, ...]) -> None:
+        """Cancel and await the branches still running, and close every stream that is not kept.
 
         A cancellation that comes meanwhile waits until that is done; nobody takes the winner then, so it is closed too.
         """
@@ -185,7 +186,7 @@ class _Flight:
             try:
                 await asyncio.wait(running)
             except asyncio.CancelledError as exc:
-                interrupted, winner = exc, None
+                interrupted, kept = exc, ()
         now = self._loop.time()
         for name in losers:
             if name not in self.durations:
@@ -193,7 +194,7 @@ class _Flight:
                 self._superseded.append(name)
                 self._request.listen(Superseded(name, now, self.durations[name]))
         for outcome in (*ballot.candidates, *self._arrivals):
-            if isinstance(outcome, Candidate) and outcome is not winner:
+            if isinstance(outcome, Candidate) and not any(outcome is candidate for candidate in kept):
                 await self._settle(outcome)
         if interrupted is not None:
             raise interrupted
@@ -206,14 +207,14 @@ class _Flight:
         if payload is not None and payload.usage is not None:
             self._request.listen(Spent(loser.target, payload.usage, won=False))
 
-    def verdict(self, ballot: Ballot, selection: Selection) -> Verdict:
+    def verdict(self, ballot: Ballot, selection: Selection, kept: tuple[Candidate, ...]) -> Verdict:
         """Announce and return the decision."""
         first = self._plan.targets[0].name
         rescued = selection.winner.target != first and any(failure.target == first for failure in ballot.failures)
         self._request.listen(Selected(selection, ballot, self._loop.time(), rescued))
-        payload = selection.winner.payload
-        if isinstance(payload, Answer) and payload.usage is not None:
-            self._request.listen(Spent(selection.winner.target, payload.usage, won=True))
+        for candidate in kept:
+            if isinstance(candidate.payload, Answer) and candidate.payload.usage is not None:
+                self._request.listen(Spent(candidate.target, candidate.payload.usage, won=True))
         return Verdict(
             selection=selection,
             ballot=ballot,

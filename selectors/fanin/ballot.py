@@ -110,7 +110,7 @@ class Ballot:
 
     def close(self) -> Ballot:
         """Return this ballot closed: nothing more will come, the selector must decide or abstain."""
-        return Ballot(self.size, self.candidates, self.failures, True, self.seats)
+        return Ballot(self.size, self.candidates, self.failures, closed=True, seats=self.seats)
 
     def __or__(self, other: Ballot) -> Ballot:
         if not isinstance(other, Ballot):
@@ -135,7 +135,9 @@ class Selection:
     `answer` is the printable key under which the winner was counted; candidates with the same answer are
     interchangeable (None where whole candidates were compared, not keys). `agreement` is the winner's weight divided
     by the weight of all that voted (None where nothing was voted on); `tally` maps each answer to its weight.
-    `selector` is the rule that decided, which inside a chain is not the chain itself.
+    `selector` is the rule that decided, which inside a chain is not the chain itself. `together` holds all candidates
+    that make up the answer, in ranked order, where it is more than the winner's; `score` is the number that the rule
+    came to, where it came to one.
     """
 
     winner: Candidate
@@ -144,3 +146,5 @@ class Selection:
     tally: Mapping[str, float] = field(default_factory=dict)
     selector: str = ""
     answer: str | None = None
+    together: tuple[Candidate, ...] = ()
+    score: float | None = None

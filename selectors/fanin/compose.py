@@ -28,6 +28,7 @@ def chain(*rules: Rule) -> Rule:
         live=rules[0].live,
         abstains=all(rule.abstains for rule in rules),
         exempt=frozenset[str]().union(*(rule.exempt for rule in rules)),
+        heavy=any(rule.heavy for rule in rules),
     )
 
 
@@ -57,6 +58,7 @@ def quorum(k: Annotated[int, Range(1)], of: Rule) -> Rule:
         live=of.live and k == 1,
         abstains=of.abstains or k > 1,
         exempt=of.exempt | {"final"},
+        heavy=of.heavy,
     )
 
 

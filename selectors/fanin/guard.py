@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from fanin.ballot import Ballot, Candidate, Seat, Selection
+from fanin.calibration import Calibration
 from fanin.keys import KeySpec, as_key
 from fanin.order import rank
 from fanin.rule import Rule
@@ -19,15 +20,19 @@ def guarded(
     key: KeySpec = "text",
     override: Annotated[int, Range(1)] | None = None,
     priors: Mapping[str, Share] | None = None,
+    calibration: Mapping[str, Any] | None = None,
 ) -> Rule:
     """The best target's answer, unless enough of the others agree on another one.
 
     The best is, of those whose answer can be compared, the target with the highest of `priors` (how often each is
     right), without them the one of the highest priority. It is overridden by an answer that has at least `override`
     votes (without it more than half of all targets) and more votes than the best target's own answer. Its early
-    decisions are certain, but not always the earliest possible.
+    decisions are certain, but not always the earliest possible. `calibration` gives fitted priors and the fitted m for
+    what is not given here. Do not use it for answers that cannot be compared by a key: it is then `priority`.
     """
-    find_key, known = as_key(key), dict(priors or {})
+    find_key, fitted = as_key(key), Calibration.read(calibration)
+    known = dict(priors or fitted.priors)
+    threshold = override or fitted.m
 
     def standing(of: Candidate | Seat) -> tuple[float, int, str]:
         return (-known.get(of.target, 0.0), *rank(of))
@@ -39,7 +44,7 @@ def guarded(
         tally = Tally.of(ballot, find_key)
         best = min(tally.voters or ballot.candidates, key=standing)
         own = find_key(best)
-        needed = override or _size(ballot) // 2 + 1
+        needed = threshold or _size(ballot) // 2 + 1
         mine = tally.weights.get(own, 0.0)
         rivals = {answer: votes for answer, votes in tally.weights.items() if answer != own}
         against = max(rivals.values(), default=0.0)

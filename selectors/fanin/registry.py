@@ -7,13 +7,17 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from fanin.aggregate import collect, reduce, score_aggregate
+from fanin.central import cluster_vote, drop_outliers, mbr, medoid
 from fanin.compose import chain, defer, quorum, valid
-from fanin.confidence import max_confidence
+from fanin.confidence import confidence_vote, max_confidence
 from fanin.faults import Fault, SpecError, listed, quote, unknown
+from fanin.fields import json_fields, tool_calls
 from fanin.guard import guarded
 from fanin.order import first, priority
 from fanin.rule import Factory, Rule
 from fanin.spec import Catalogue
+from fanin.stop import stop
 from fanin.votes import majority, weighted
 
 GROUP = "fanin.selectors"
@@ -25,9 +29,20 @@ BUILTINS: Mapping[str, Factory] = {
     "weighted": weighted,
     "guarded": guarded,
     "max_confidence": max_confidence,
+    "confidence_vote": confidence_vote,
+    "cluster_vote": cluster_vote,
+    "mbr": mbr,
+    "medoid": medoid,
+    "tool_calls": tool_calls,
+    "json_fields": json_fields,
+    "score_aggregate": score_aggregate,
+    "collect": collect,
+    "reduce": reduce,
     "defer": defer,
     "quorum": quorum,
+    "stop": stop,
     "valid": valid,
+    "drop_outliers": drop_outliers,
 }
 
 

@@ -26,6 +26,7 @@ class Rule:
     client while it is still being written. `abstains` says that it may give no selection on a closed ballot that has
     candidates. `exempt` names the laws that it does not keep: `"final"` where it decides before it is certain (as
     soon as m agree), `"fair"` where the order of arrival counts (the first answer); no other law can be declared away.
+    `heavy` says that a decision takes milliseconds of CPU: the caller runs it off the event loop.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Rule:
     live: bool = False
     abstains: bool = False
     exempt: frozenset[str] = frozenset()
+    heavy: bool = False
 
     def __call__(self, ballot: Ballot) -> Selection | None:
         """Decide, and sign the selection with this rule's name unless a rule inside has signed it."""
@@ -42,7 +44,7 @@ class Rule:
             return selection
         # Written out: `dataclasses.replace` costs ten times as much, and this runs for every request.
         of = selection
-        return Selection(of.winner, of.reason, of.agreement, of.tally, self.name, of.answer)
+        return Selection(of.winner, of.reason, of.agreement, of.tally, self.name, of.answer, of.together, of.score)
 
     def __or__(self, other: Rule) -> Rule:
         """`a | b`: b decides when a abstains."""
@@ -55,7 +57,7 @@ class Rule:
 def selector(decide: Callable[..., Selection | None], /) -> Factory: ...
 @overload
 def selector(
-    *, needs: Iterable[str] = (), abstains: bool = False, exempt: Iterable[str] = ()
+    *, needs: Iterable[str] = (), abstains: bool = False, exempt: Iterable[str] = (), heavy: bool = False
 ) -> Callable[[Callable[..., Selection | None]], Factory]: ...
 def selector(
     decide: Callable[..., Selection | None] | None = None,
@@ -64,6 +66,7 @@ def selector(
     needs: Iterable[str] = (),
     abstains: bool = False,
     exempt: Iterable[str] = (),
+    heavy: bool = False,
 ) -> Factory | Callable[[Callable[..., Selection | None]], Factory]:
     """Turn a function of a ballot and keyword options into the factory of a rule that carries the function's name.
 
@@ -84,7 +87,8 @@ def selector(
         @functools.wraps(decide)
         def factory(**options: Any) -> Rule:
             bound = functools.partial(decide, **options) if options else decide
-            return Rule(decide.__name__, bound, frozenset(needs), abstains=abstains, exempt=frozenset(exempt))
+            name, wanted = decide.__name__, frozenset(needs)
+            return Rule(name, bound, wanted, abstains=abstains, exempt=frozenset(exempt), heavy=heavy)
 
         _, *options = inspect.signature(decide).parameters.values()
         keywords = [

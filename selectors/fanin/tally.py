@@ -57,8 +57,11 @@ class Tally:
         return max(self.weights, key=self.weights.__getitem__)
 
     def agreement(self, answer: Hashable) -> float:
-        """Return the share of the votes that this key has."""
-        return self.weights.get(answer, 0.0) / self.total if self.total else 0.0
+        """Return the share of the votes that this key has; what has more votes against it than for it has none."""
+        total = self.total
+        if min(self.weights.values(), default=0.0) < 0:
+            total = math.fsum(max(0.0, weight) for weight in self.weights.values())
+        return max(0.0, self.weights.get(answer, 0.0)) / total if total > 0 else 0.0
 
     def is_settled(self, ballot: Ballot, weigh: Weigh = one, min_agreement: float = 0.0) -> bool:
         """Tell whether the leader stays the leader, and keeps its share, however the awaited targets vote.

@@ -125,6 +125,8 @@ def honest(rule: Rule, vote: Vote) -> None:
         if selection is None:
             continue
         _require(selection.winner in ballot.candidates, "honest", rule, f"chose {selection.winner} on {ballot}")
+        strangers = [c.target for c in selection.together if c not in ballot.candidates]
+        _require(not strangers, "honest", rule, f"puts {strangers} together, which are no candidates of {ballot}")
         share = selection.agreement
         _require(share is None or 0 <= share <= 1, "honest", rule, f"claims an agreement of {share}")
         one_line = bool(selection.reason.strip()) and "\n" not in selection.reason

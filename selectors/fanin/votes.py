@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from fanin.ballot import Ballot, Candidate, Seat, Selection
+from fanin.calibration import Calibration, log_odds
 from fanin.keys import KeySpec, as_key
 from fanin.rule import Rule
 from fanin.spec import Range
@@ -47,14 +48,26 @@ def weighted(
     *,
     key: KeySpec = "text",
     weights: Mapping[str, Annotated[float, Range(0)]] | None = None,
+    priors: Mapping[str, Share] | None = None,
+    choices: Annotated[int, Range(2)] = 2,
+    calibration: Mapping[str, Any] | None = None,
     min_agreement: Share = 0.0,
 ) -> Rule:
     """The answer with the greatest weight behind it: `weights` by target, else the weights that the targets have.
 
-    Early decisions need to know who is missing (`Ballot.seats`). It abstains when nothing that has weight has a key,
-    and below `min_agreement` (a share of the weight that voted).
+    Instead of weights it takes `priors` (how often each target is right): a target then weighs log(p(C-1)/(1-p)) among
+    C = `choices` possible answers, none if it is worse than guessing; the optimal weight if errors are independent
+    (Nitzan and Paroush 1982). Errors of models are not, so prefer fitted weights (`calibration`) or `guarded`. Early
+    decisions need to know who is missing (`Ballot.seats`). It abstains when nothing that has weight has a key, and
+    below `min_agreement` (a share of the weight that voted).
     """
-    find_key, given = as_key(key), dict(weights or {})
+    find_key, fitted = as_key(key), Calibration.read(calibration)
+    known = priors or fitted.priors
+    given = {
+        **{target: max(0.0, log_odds(prior, choices)) for target, prior in known.items()},
+        **(fitted.weights if not priors else {}),
+        **(weights or {}),
+    }
 
     def weigh(of: Candidate | Seat) -> float:
         weight = given.get(of.target, of.weight)

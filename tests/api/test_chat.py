@@ -370,3 +370,59 @@ async def test_a_selector_that_abstains_degrades_to_priority_or_fails_as_configu
 
     assert (lenient.status, lenient.headers["x-hedgerow-selector"]) == (200, "priority")
     assert (strict.status, strict.json["error"]["code"]) == (502, "selector_abstained")
+
+
+async def test_collect_gives_all_answers_as_the_choices_of_one_completion() -> None:
+    """Numbered anew, in order of priority, tokens added up; every one of them is an answer the client got."""
+    routes = "  compare: {targets: [sim/a, sim/b, sim/c, 'sim/a?status=503'], select: collect, retries: 0}"
+    script = {**SCRIPT, "b": {"answer": "Lyon"}}
+    async with gateways(routes, script) as running, running.client() as client:
+        completion = await client.chat.completions.create(model="compare", messages=HELLO)  # type: ignore[arg-type]
+        streamed = await running.post({"model": "compare", "messages": HELLO, "stream": True})
+        lost = [
+            running.sample("hedgerow_tokens_total", target=f"sim/{name}", kind="completion", fate="lost")
+            for name in "abc"
+        ]
+
+    assert [(choice.index, choice.message.content) for choice in completion.choices] == [
+        (0, "Paris"),
+        (1, "Lyon"),
+        (2, "Rome"),
+    ]
+    assert completion.usage is not None
+    assert completion.usage.completion_tokens >= 3
+    assert lost == [0, 0, 0]
+    deltas = [
+        json.loads(event[6:])["choices"][0]
+        for event in streamed.body.decode().split("\n\n")
+        if event.startswith("data: {")
+    ]
+    assert {delta["index"] for delta in deltas} == {0, 1, 2}
+
+
+async def test_perspectives_are_scored_together() -> None:
+    """Each perspective answers with a score; the header says the weighted mean, the choices every perspective."""
+    routes = """
+  review:
+    targets:
+      - {model: sim/technical, name: technical}
+      - {model: sim/legal, name: legal, weight: 3}
+    select: {score_aggregate: {field: score, how: mean}}
+"""
+    script = {
+        "technical": {"answer": '{"score": 8, "why": "sound"}'},
+        "legal": {"answer": '{"score": 4, "why": "risky"}'},
+    }
+    async with gateways(routes, script) as running:
+        response = await running.post({"model": "review", "messages": HELLO})
+    assert response.headers["x-hedgerow-score"] == "5"
+    assert len(response.json["choices"]) == 2
+
+
+async def test_a_heavy_selector_decides_off_the_event_loop() -> None:
+    """Minimum Bayes risk takes milliseconds of CPU; it runs in a thread and picks the answer nearest to all."""
+    routes = "  translate: {targets: [sim/a, sim/b, sim/c], select: mbr}"
+    async with gateways(routes, {**SCRIPT, "c": {"answer": "Paris!"}}) as running:
+        response = await running.post({"model": "translate", "messages": HELLO})
+    assert response.headers["x-hedgerow-selector"] == "mbr"
+    assert response.json["choices"][0]["message"]["content"].startswith("Paris")

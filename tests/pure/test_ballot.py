@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from functools import reduce
 from typing import Any
@@ -74,3 +75,14 @@ def test_a_graph_reducer_can_select_from_added_ballots() -> None:
     assert selection is not None
     assert selection.winner.target == "beta"
     assert fanin.majority()(opening | nodes[1].add(Failure("alpha", "timeout"))) is None
+
+
+def test_signing_a_selection_changes_its_selector_and_nothing_else() -> None:
+    """A rule writes its name on what it decided; every other field stays, also one that is new."""
+    said = fanin.Selection(
+        fanin.Candidate("a"), "why", 0.5, {"x": 1.0}, answer="x", together=(fanin.Candidate("a"),), score=3.0
+    )
+    signed = fanin.Rule("me", lambda _: said)(fanin.Ballot())
+    assert signed == dataclasses.replace(said, selector="me")
+    unset = [field.name for field in dataclasses.fields(said) if getattr(said, field.name) in (None, (), "")]
+    assert unset == ["selector"], "give the new field a value above, so that this test sees it kept"

@@ -11,6 +11,8 @@ import pytest
 
 import fanin
 from fanin import Ballot, Candidate, Fault, Range, Rule, Selection, SpecError, build, registry
+from fanin.faults import listed
+from fanin.registry import BUILTINS
 
 CLOSED = Ballot(
     3,
@@ -26,7 +28,7 @@ CLOSED = Ballot(
         ({"majority": None}, "majority"),
         ({"majority": {"key": {"regex": r"(\d+)"}, "agree": 2, "min_agreement": 0.5}}, "majority"),
         ({"weighted": {"key": "number", "weights": {"a": 2, "b": 0.5}}}, "weighted"),
-        ({"max_confidence": 0.3}, "max_confidence"),
+        ({"max_confidence": {"default": 0.3}}, "max_confidence"),
         (["majority", "priority"], "majority | priority"),
         (["majority"], "majority"),
         ({"defer": "majority"}, "defer(majority)"),
@@ -44,9 +46,9 @@ def test_a_value_becomes_a_rule(spec: Any, name: str) -> None:
     assert build(spec).name == name
 
 
-EVERY = "defer, first, guarded, majority, max_confidence, priority, quorum, valid or weighted"
+EVERY = listed(sorted(BUILTINS))
 PATTERN = "a regular expression"
-KEYS = "choice, json, number, regex or text"
+KEYS = "choice, json, json_field, latex, number, python, regex, text or tool_calls"
 FORM = "the name of a selector, one name with its options, or a list of these"
 
 
@@ -93,7 +95,9 @@ FORM = "the name of a selector, one name with its options, or a list of these"
         ),
         (
             {"max_confidence": {"defalt": 1}},
-            ["max_confidence.defalt: unknown option 'defalt'; did you mean 'default'?, expected default"],
+            [
+                "max_confidence.defalt: unknown option 'defalt'; did you mean 'default'?, expected calibration or default"  # noqa: E501
+            ],
         ),
         (
             "quorum",

@@ -68,9 +68,14 @@ def decided(spec: Any, on: Ballot) -> Selection:
             "max_confidence",
             ballot("x", "y", "z", confidence=[0.4, 0.93, None]),
             "beta",
-            "confidence 0.93; gamma gave none, counted as 0.5",
+            "confidence 0.93, raw values of 2 targets compared; gamma gave none, counted as 0.5",
         ),
-        ("max_confidence", ballot("x", "y", confidence=[0.9, 0.9]), "alpha", "confidence 0.9"),
+        (
+            "max_confidence",
+            ballot("x", "y", confidence=[0.9, 0.9]),
+            "alpha",
+            "confidence 0.9, raw values of 2 targets compared",
+        ),
         (
             "max_confidence",
             ballot("x", "y", confidence=[float("nan"), 0.2]),

@@ -268,7 +268,12 @@ def test_cleaning_leaves_the_answer_alone(text: str, expected: str) -> None:
     assert plain(text) == expected
 
 
-EVERY_KEY = [*sorted(set(KEYS.names()) - {"regex"}), {"regex": r"(\w+)"}]
+EVERY_KEY = [
+    *sorted(set(KEYS.names()) - {"regex", "json_field", "tool_calls"}),
+    {"regex": r"(\w+)"},
+    {"json_field": "a.0"},
+]
+"""Every key that reads the text, with the options it must have."""
 
 
 @pytest.mark.parametrize("spec", EVERY_KEY, ids=str)

@@ -9,8 +9,12 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Annotated, Any, TypeAlias
 
 from fanin.ballot import Candidate
+from fanin.keys.calls import tool_calls
 from fanin.keys.canonical_json import json
 from fanin.keys.choice import choice
+from fanin.keys.json_field import json_field
+from fanin.keys.latex import latex
+from fanin.keys.literal import python
 from fanin.keys.number import number
 from fanin.keys.pattern import regex
 from fanin.keys.whole_text import text
@@ -20,7 +24,17 @@ Key: TypeAlias = Callable[[Candidate], Hashable | None]
 
 KEYS: Catalogue[Key] = Catalogue(
     "key",
-    {"choice": choice, "json": json, "number": number, "regex": regex, "text": text},
+    {
+        "choice": choice,
+        "json": json,
+        "json_field": json_field,
+        "latex": latex,
+        "number": number,
+        "python": python,
+        "regex": regex,
+        "text": text,
+        "tool_calls": tool_calls,
+    },
     on="candidate",
 )
 KeySpec: TypeAlias = Annotated[str | Mapping[str, Any] | Key, KEYS]

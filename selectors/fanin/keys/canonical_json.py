@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
-from json import JSONDecoder, dumps
+from json import JSONDecoder, JSONEncoder
 from typing import Any, NoReturn
 
 from fanin.ballot import Candidate
@@ -27,9 +27,19 @@ def json(candidate: Candidate) -> Hashable | None:
 def _canonical(text: str) -> str | None:
     try:
         found = document(text)
-        return None if found is None else dumps(found, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return None if found is None else spelled(found)
     except RecursionError:
         return None
+
+
+def spelled(value: Any) -> str:
+    """Return a JSON value in its one canonical spelling; raise RecursionError where it is nested too deeply."""
+    return _ENCODER.encode(value)
+
+
+def parsed(text: str) -> Any:
+    """Return the JSON document that a text is, equal numbers as equal; raise ValueError where it is none."""
+    return _DECODER.decode(text.strip())
 
 
 def document(text: str) -> Any:
@@ -63,3 +73,4 @@ def _refused(word: str) -> NoReturn:
 
 
 _DECODER = JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=_refused)
+_ENCODER = JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,67 @@
+"""The key for tool calls: which functions with which arguments, whatever the order and the spelling."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from fanin.ballot import Candidate, ToolCall
+from fanin.keys.canonical_json import parsed, spelled
+from fanin.keys.cleaning import LONGEST_REMEMBERED, REMEMBERED
+
+NO_CALL = "no call"
+"""The key of an answer that calls nothing: it is a decision too."""
+
+Call: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
+"""A function's name and its arguments in alphabetical order, each value in canonical JSON."""
+
+
+def tool_calls(candidate: Candidate) -> Hashable | None:
+    """The calls as a multiset: names with `.` as `_`, JSON arguments sorted, `2.0` as `2`, strings without case.
+
+    An answer without calls has the key "no call". Gateways rewrite dots because the OpenAI API does not allow them in
+    names; the case of strings differs between models without a meaning far more often than with one.
+    """
+    if not candidate.tool_calls:
+        return NO_CALL
+    return f"[{','.join(map(_spelled, canonical(candidate.tool_calls)))}]"
+
+
+def canonical(calls: tuple[ToolCall, ...]) -> tuple[Call, ...]:
+    """Return the calls in an order and a spelling that depend on their meaning only."""
+    return tuple(sorted(_call(call.name, call.arguments) for call in calls))
+
+
+def _spelled(call: Call) -> str:
+    name, arguments = call
+    inner = ",".join(f"{spelled(argument)}:{value}" for argument, value in arguments)
+    return f"[{spelled(name)},{{{inner}}}]"
+
+
+def _call(name: str, arguments: str) -> Call:
+    read = _arguments.__wrapped__ if len(arguments) > LONGEST_REMEMBERED else _arguments
+    return name.strip().replace(".", "_"), read(arguments)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _arguments(text: str) -> tuple[tuple[str, str], ...]:
+    """Return the arguments; what is no JSON object is one nameless argument, so that equal nonsense is equal."""
+    try:
+        found = parsed(text) if text.strip() else {}
+        if isinstance(found, dict):
+            return tuple(sorted((name, spelled(_folded(value))) for name, value in found.items()))
+        return (("", spelled(_folded(found))),)
+    except (ValueError, RecursionError):
+        return (("", spelled(text.strip())),)
+
+
+def _folded(value: Any) -> Any:
+    """Return the value with every string in it stripped and casefolded."""
+    if isinstance(value, str):
+        return value.strip().casefold()
+    if isinstance(value, list):
+        return [_folded(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _folded(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,89 @@
+"""The key for answers that are a value of a programming language: a Python literal, compared by its meaning."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Hashable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from fanin.ballot import Candidate
+from fanin.keys.cleaning import REMEMBERED, plain, recall
+from fanin.keys.conclusion import conclusions
+
+LONGEST = 8_192
+"""Characters of one literal; what is longer is taken for no literal, not parsed."""
+
+_TAGGED = re.compile(r"\[ANSWER\]([^\0]{0,8192}?)\[/ANSWER\]", re.IGNORECASE)
+_LINES = 3
+_OPENING = re.compile(r"""[\[({'"0-9.+-]|True|False|None|set\(|[bBrRuU]{1,2}['"]""")
+"""How a literal can begin: prose is told from it without parsing it."""
+
+
+def python(candidate: Candidate) -> Hashable | None:
+    """The Python literal that the answer comes to: between `[ANSWER]` tags, after the last conclusion mark, or alone.
+
+    Of `assert f(1) == [2]` it is `[2]`. Quotes, spaces, the order of sets and of mappings do not count, and `2.0` is
+    `2`; a list is not a tuple, True is not 1. Nothing is evaluated (`ast.literal_eval`).
+    """
+    return recall(_python, candidate.text)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _python(text: str) -> str | None:
+    for place in _places(plain(text)):
+        for piece in _pieces(place.strip(" \t\n`*$")):
+            found = _read(piece)
+            if found is not None:
+                return found
+    return None
+
+
+def _places(text: str) -> Iterator[str]:
+    """Give where the literal may stand, the surest place first."""
+    if len(text) <= LONGEST:
+        yield text
+    start = text.lower().rfind("[answer]")
+    if start >= 0 and (found := _TAGGED.match(text, start)):
+        yield found[1]
+    for span in conclusions(text):
+        yield span.strip().partition("\n")[0]
+    lines = [line for line in text[-LONGEST:].split("\n") if line.strip()]
+    yield from reversed(lines[-_LINES:])
+
+
+def _pieces(place: str) -> Iterator[str]:
+    if place.startswith("assert ") or " == " in place:
+        yield place.rpartition("==")[2].strip()
+    yield place
+    if place.endswith("."):
+        yield place[:-1].rstrip("`*")
+
+
+def _read(piece: str) -> str | None:
+    if len(piece) > LONGEST or not _OPENING.match(piece):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _spelled(ast.literal_eval(piece))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _spelled(value: Any) -> str:
+    """Return one spelling of all equal literals."""
+    if isinstance(value, dict):
+        items = sorted(f"{_spelled(key)}: {_spelled(item)}" for key, item in value.items())
+        return "{" + ", ".join(items) + "}"
+    if isinstance(value, (set, frozenset)):
+        return "{" + ", ".join(sorted(map(_spelled, value))) + "}" if value else "set()"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_spelled, value)) + "]"
+    if isinstance(value, tuple):
+        return "(" + "".join(f"{_spelled(item)}, " for item in value).rstrip(" " if len(value) == 1 else ", ") + ")"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return repr(value)
