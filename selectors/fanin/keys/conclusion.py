@@ -10,6 +10,17 @@ SPAN = 256
 
 _ANSWER = re.compile(r"nswer[\"'*_\s]*(?:\bis\b|\bwas\b|would be|[:=])", re.IGNORECASE)
 _LIMIT = 16
+_FIELD = re.compile(r'"answer"\s*:\s*"((?:[^"\\]|\\.){0,1000})"')
+
+
+def answer_field(text: str) -> str | None:
+    """Return the string in the last `"answer"` field as it is written, but for escaped quotes.
+
+    The document need not be valid JSON: models write formulas into strings without escaping them.
+    """
+    at = text.rfind('"answer"')
+    found = _FIELD.match(text, at) if at >= 0 else None
+    return found[1].replace(r"\"", '"').replace(r"\\", "\\") if found else None
 
 
 def conclusions(text: str) -> Iterator[str]:

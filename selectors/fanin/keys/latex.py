@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from fanin.ballot import Candidate
 from fanin.keys.cleaning import REMEMBERED, plain, recall
-from fanin.keys.conclusion import conclusions
+from fanin.keys.conclusion import answer_field, conclusions
 
 LONGEST = 1_000
 """Characters of one formula; what is longer is no final answer."""
@@ -38,7 +38,7 @@ _DECIMAL = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{0,100})(?:\.[0-9]{0,
 
 
 def latex(candidate: Candidate) -> Hashable | None:
-    r"""The formula of the last `\boxed{}`, else what follows the last `answer is`, else an answer of one line.
+    r"""The formula in a JSON `"answer"`, the last `\boxed{}`, after the last `answer is`, or an answer of one line.
 
     Spelling does not count: `\dfrac12`, `\frac{1}{2}`, `1/2` and `.5` are one number, `x = 3` is `3`, units, degree
     and currency signs, `\left`, `\text{}` and spaces go. The rules are those by which the MATH benchmark grades
@@ -50,6 +50,7 @@ def latex(candidate: Candidate) -> Hashable | None:
 @lru_cache(maxsize=REMEMBERED)
 def _latex(text: str) -> Hashable | None:
     text = plain(text)
+    text = answer_field(text) or text
     boxed = _boxed(text)
     if boxed is not None:
         return _canonical(boxed)
@@ -59,7 +60,7 @@ def _latex(text: str) -> Hashable | None:
         found = _canonical(_first_formula(span))
         if found is not None:
             return found
-    return _canonical(text) if "\n" not in text else None
+    return _canonical(text.strip(" $")) if "\n" not in text else None
 
 
 def _boxed(text: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fanin.ballot import Candidate
 from fanin.keys.cleaning import REMEMBERED, plain, recall
-from fanin.keys.conclusion import conclusions
+from fanin.keys.conclusion import answer_field, conclusions
 
 LONGEST = 8_192
 """Characters of one literal; what is longer is taken for no literal, not parsed."""
@@ -23,21 +23,30 @@ _OPENING = re.compile(r"""[\[({'"0-9.+-]|True|False|None|set\(|[bBrRuU]{1,2}['"]
 
 
 def python(candidate: Candidate) -> Hashable | None:
-    """The Python literal that the answer comes to: between `[ANSWER]` tags, after the last conclusion mark, or alone.
+    """The Python literal that the answer comes to.
 
-    Of `assert f(1) == [2]` it is `[2]`. Quotes, spaces, the order of sets and of mappings do not count, and `2.0` is
-    `2`; a list is not a tuple, True is not 1. Nothing is evaluated (`ast.literal_eval`).
+    It stands in a JSON `"answer"`, between `[ANSWER]` tags, after the last conclusion mark, or alone; of
+    `assert f(1) == [2]` it is `[2]`. Quotes, spaces, the order of sets and of mappings do not count, and `2.0` is `2`;
+    a list is not a tuple, True is not 1. Nothing is evaluated (`ast.literal_eval`).
     """
     return recall(_python, candidate.text)
 
 
 @lru_cache(maxsize=REMEMBERED)
 def _python(text: str) -> str | None:
-    for place in _places(plain(text)):
-        for piece in _pieces(place.strip(" \t\n`*$")):
-            found = _read(piece)
-            if found is not None:
-                return found
+    text = plain(text)
+    if field := answer_field(text):
+        return _first(field) or repr(field)  # a string without quotes of its own is meant as a string
+    for place in _places(text):
+        if found := _first(place):
+            return found
+    return None
+
+
+def _first(place: str) -> str | None:
+    for piece in _pieces(place.strip(" \t\n`*$")):
+        if found := _read(piece):
+            return found
     return None
 
 

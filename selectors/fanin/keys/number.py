@@ -35,7 +35,7 @@ def number(candidate: Candidate) -> Hashable | None:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _number(text: str) -> Fraction | None:
+def _number(text: str) -> Fraction | int | None:
     text = _in_ascii_digits(plain(text))
     for span in conclusions(text):
         if found := _NUMBER.search(span):
@@ -51,7 +51,7 @@ def _in_ascii_digits(text: str) -> str:
     return re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit[0])), text.replace("\N{MINUS SIGN}", "-"))
 
 
-def _last(text: str) -> Fraction | None:
+def _last(text: str) -> Fraction | int | None:
     """Find the last number by searching the reversed text, so that a long answer is not parsed from its beginning."""
     backwards, at = text[::-1], 0
     while digit := _DIGIT.search(backwards, at):
@@ -65,10 +65,16 @@ def _last(text: str) -> Fraction | None:
     return None
 
 
-def _value(found: re.Match[str]) -> Fraction | None:
+def _value(found: re.Match[str]) -> Fraction | int | None:
+    """Return the number, a whole one as an int: it equals the fraction, and is hashed in a tenth of the time."""
     whole, part = (found["whole"] or "0").replace(",", ""), (found["part"] or ".")[1:]
     power, under = found["power"] or "0", found["under"] or "1"
     if max(map(len, (whole, part, under))) > LARGEST or len(power) > 5 or abs(int(power)) > LARGEST or not int(under):
         return None
-    size = Fraction(int(whole + part), 10 ** len(part)) * Fraction(10) ** int(power) / int(under)
+    over, divisor, shift = int(whole + part), int(under), int(power) - len(part)
+    if shift >= 0:
+        over *= 10**shift
+    else:
+        divisor *= 10**-shift
+    size = over // divisor if over % divisor == 0 else Fraction(over, divisor)
     return -size if found["sign"] == "-" else size
