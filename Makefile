@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 SAY = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check lint types format lock bench clean
+.PHONY: help install demo test test-slow check lint types format lock bench bench-selectors clean
 
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Create .venv from the lock (with uv when present, else venv + pip)
 
@@ -57,6 +57,9 @@ format: $(STAMP) ## Format the code
 
 bench: $(STAMP) ## Measure CPU and added latency per request
 	@$(BIN)/python -m bench
+
+bench-selectors: $(STAMP) ## Replay recorded answers of real models beside the published figures
+	@$(BIN)/python -m bench.selectors $(ARGS)
 
 lock: ## Renew uv.lock and requirements.txt (needs uv)
 	@command -v uv >/dev/null || { echo "uv is not installed: pip install uv"; exit 2; }

@@ -24,6 +24,7 @@ def test_selectors_is_a_folder_and_never_a_package() -> None:
     """A `selectors/__init__.py` would replace the stdlib module that asyncio imports."""
     assert not (ROOT / "selectors" / "__init__.py").exists()
     assert not (ROOT / "tests" / "selectors").exists()
+    assert not list((ROOT / "bench").glob("selectors*.py")) + list((ROOT / "bench" / "selectors").glob("__init__.py"))
 
 
 @pytest.mark.parametrize("module", ["asyncio", "selectors", "gateway", "fanin"])

@@ -42,9 +42,12 @@ def guarded(
         if awaited is None or not ballot.candidates:
             return None
         tally = Tally.of(ballot, find_key)
-        best = min(tally.voters or ballot.candidates, key=standing)
+        best = min(ballot.candidates, key=standing)
         own = find_key(best)
-        needed = threshold or _size(ballot) // 2 + 1
+        absent = ballot.absent
+        displaced = awaited > len(absent) or any(standing(seat) < standing(best) for seat in absent)
+        nothing_to_guard = own is None and not displaced
+        needed = 1 if nothing_to_guard else threshold or _size(ballot) // 2 + 1
         mine = tally.weights.get(own, 0.0)
         rivals = {answer: votes for answer, votes in tally.weights.items() if answer != own}
         against = max(rivals.values(), default=0.0)
@@ -53,8 +56,6 @@ def guarded(
             lead = against - max((votes for answer, votes in tally.weights.items() if answer != rival), default=0.0)
             reason = f"{against:g} agree and override {best.target}"
             return tally.selection(rival, reason) if not awaited or lead > awaited else None
-        absent = ballot.absent
-        displaced = awaited > len(absent) or any(standing(seat) < standing(best) for seat in absent)
         if awaited and (own is None or displaced or against + awaited >= max(needed, mine + 1)):
             return None
         return _kept(tally, best, own, f"{needed} votes for another answer would override it, {against:g} agree")

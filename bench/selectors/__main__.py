@@ -1,4 +1,3 @@
-# ruff: noqa: A005 -- run as `python -m bench.selectors`; nothing in this folder is run by its path beside asyncio
 """Print what the selectors make of recorded answers of real models, beside the figures they are held to.
 
 `python -m bench.selectors [--data FOLDER]`, from the root of the repository. Every figure comes out of the rules that

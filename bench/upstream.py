@@ -1,0 +1,105 @@
+"""An upstream whose answers are bytes made beforehand, so that two cores measure the gateway and not its upstream.
+
+The simulator makes every answer anew and takes ten times the CPU. Here the model in the request decides what comes:
+`paced` streams events at an even pace, `held` begins a stream and falls silent, all others answer at once and whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import cast
+
+import httptools
+import msgspec
+import uvloop
+
+EVENTS = 100
+"""Events with content in a paced stream."""
+INTERVAL = 0.02
+"""Seconds between two of them."""
+_GOLDEN = 0.618
+_SHARED = {"id": "chatcmpl-7f1c0a52b8e94d3a", "created": 1_700_000_000, "model": "bench-2024-01-01"}
+_ANSWER = "The answer follows from the three steps above, as was asked. " * 8
+_DONE = b"data: [DONE]\n\n"
+
+
+def _answer() -> bytes:
+    message: dict[str, object] = {"role": "assistant", "content": _ANSWER, "refusal": None, "annotations": []}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 210, "completion_tokens": 112, "total_tokens": 322}
+    body = msgspec.json.encode({**_SHARED, "object": "chat.completion", "choices": [choice], "usage": usage})
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def _event(delta: dict[str, str], finish: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    chunk = {**_SHARED, "object": "chat.completion.chunk", "choices": [choice]}
+    return _chunk(b"data: %b\n\n" % msgspec.json.encode(chunk))
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+_WHOLE = _answer()
+_BEGINNING = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
+    + _event({"role": "assistant", "content": ""})
+)
+_WORDS = _event({"content": " and so on"})
+_END = _event({}, "stop") + _chunk(_DONE) + _chunk(b"")
+
+
+class _Answering(asyncio.Protocol):
+    """One client's connection."""
+
+    streams = 0
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._body = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_begin(self) -> None:
+        self._body = b""
+
+    def on_body(self, part: bytes) -> None:
+        self._body += part
+
+    def on_message_complete(self) -> None:
+        if b'"held"' in self._body:
+            self._transport.write(_BEGINNING + _WORDS)
+        elif b'"paced"' in self._body:
+            # The streams' events are spread over the interval: all at once would be cheaper than they really are.
+            _Answering.streams += 1
+            offset = INTERVAL * (_Answering.streams * _GOLDEN % 1)
+            self._transport.write(_BEGINNING)
+            first = self._loop.time() + offset
+            self._loop.call_at(first, self._say, first, EVENTS)
+        else:
+            self._transport.write(_WHOLE)
+
+    def _say(self, due: float, left: int) -> None:
+        if self._transport.is_closing():
+            return
+        if left:
+            self._transport.write(_WORDS)
+            self._loop.call_at(due + INTERVAL, self._say, due + INTERVAL, left - 1)
+        else:
+            self._transport.write(_END)
+
+
+async def _serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(_Answering, "127.0.0.1", port, backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(int(sys.argv[1])))
