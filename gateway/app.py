@@ -50,7 +50,9 @@ class Gateway:
         bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
         call: Caller = compose(retry, bulkhead, attempt)(self._ask)
         chat = ChatCompletions(settings.routes, call, self._observe, self._adhoc if settings.adhoc else None)
-        self.asgi = Front({"/chat/completions": chat}, self._rest, settings.keys, log.fault, self._lifespan)
+        self.asgi = Front(
+            {"/chat/completions": chat}, self._rest, settings.keys, self._observe, log.fault, self._lifespan
+        )
 
     async def _ask(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
         return await self._providers[target.provider](target, request, deadline)
@@ -86,7 +88,10 @@ class Gateway:
     async def _get_ready(self) -> None:
         """Let providers that take seconds to import do so now; until then `/readyz` says 503."""
         for provider in self._providers.values():
-            await provider.warm_up()
+            try:
+                await provider.warm_up()
+            except Exception as exc:  # noqa: BLE001 -- it costs this provider's branches, not the gateway
+                self.log.fault("start-up", exc)
         self.asgi.ready = True
 
 

@@ -6,6 +6,7 @@ configuration file, and the requests go through the `openai` client.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -75,6 +76,7 @@ def demonstrate(*, port: int, metrics_port: int, once: bool) -> None:
     Raises:
         CannotDemonstrate: a port is taken, or a process did not start.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the children would outlive us
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hedgerow-demo-")))

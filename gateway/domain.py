@@ -133,7 +133,8 @@ Outcome: TypeAlias = Candidate | Failure
 class Target:
     """One provider + model, with its own prompt, parameters and weight; `name` is unique in its route.
 
-    `timeout` is the limit of one attempt in seconds, `retries` counts the calls beyond the first.
+    `timeout` is the limit of one attempt in seconds, `retries` counts the calls beyond the first, and `patience` is the
+    longest Retry-After in seconds that is waited for: short where another target would be asked instead.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Target:
     params: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 60.0
     retries: int = 1
+    patience: float = 120.0
     weight: float = 1.0
     priority: int = 0
 
@@ -157,7 +159,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A model name that clients may ask for; `deadline` in seconds is the limit of the whole request."""
+    """A model name that clients may ask for; `deadline` in seconds is the limit until an answer, or its first words."""
 
     name: str
     targets: tuple[Target, ...]

@@ -16,6 +16,7 @@ HedgerowError                    status  type
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -79,6 +80,15 @@ class MethodNotAllowed(InvalidRequest):
 
     status = 405
 
+    def __init__(self, message: str, *, allowed: str) -> None:
+        super().__init__(message)
+        self._allowed = allowed
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The methods that are possible (RFC 9110, section 15.5.6)."""
+        return {"allow": self._allowed}
+
 
 class Unauthorized(HedgerowError):
     """The client's key is missing or wrong."""
@@ -132,7 +142,7 @@ class AllTargetsFailed(HedgerowError):
         if self.status not in {429, 503}:
             return {}
         waits = [failure.retry_after for failure in self.failures if failure.retry_after is not None]
-        return {"retry-after": str(max(1, round(min(waits, default=1.0) + 0.5)))}
+        return {"retry-after": str(max(1, math.ceil(min(waits, default=1.0))))}
 
     @property
     def extra(self) -> Mapping[str, Any]:
@@ -172,6 +182,7 @@ class Abstained(HedgerowError):
     code = "selector_abstained"
 
     def __init__(self, selector: str, answered: int, asked: int) -> None:
+        self.answered, self.asked = answered, asked
         super().__init__(
             f"{answered} of {asked} targets answered, but `{selector}` chose none of them. "
             "End the route's `select` chain with `priority` to get an answer all the same."

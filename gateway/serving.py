@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 
 from gateway.app import Gateway
-from gateway.domain import Settings
+from gateway.domain import Secret, Settings
 from gateway.observe.log import Log
 
 
@@ -50,8 +50,7 @@ def serve(settings: Settings, addresses: Addresses, *, console: bool = False) ->
         )
     listener = _listen(addresses.host, addresses.port, "--port")
     _listen(addresses.metrics_host, addresses.metrics_port, "--metrics-port").close()
-    secrets = [provider.api_key for provider in settings.providers.values() if provider.api_key is not None]
-    log = Log(secrets=secrets, console=console)
+    log = Log(secrets=_secrets(settings), console=console)
     gateway = Gateway(settings, log)
     stop_metrics = gateway.metrics.serve(addresses.metrics_host, addresses.metrics_port)
     config = uvicorn.Config(
@@ -105,6 +104,18 @@ def _announce(settings: Settings, addresses: Addresses) -> None:
     say(f"hedgerow serves {', '.join(settings.routes)}")
     say(f"  base_url  {addresses.base_url}")
     say(f"  metrics   http://{addresses.metrics_host}:{addresses.metrics_port}/metrics")
+
+
+def _secrets(settings: Settings) -> list[Secret]:
+    """Return what the log must never show: keys, and every longer value that may be one."""
+    keys = [provider.api_key for provider in settings.providers.values() if provider.api_key is not None]
+    values = [
+        value
+        for provider in settings.providers.values()
+        for mapping in (provider.headers, provider.query, provider.options)
+        for value in mapping.values()
+    ]
+    return [*keys, *(Secret(value) for value in values if isinstance(value, str) and len(value) >= 16)]
 
 
 def _is_loopback(host: str) -> bool:

@@ -40,6 +40,8 @@ def parse(body: bytes) -> Asked:
         InvalidRequest: naming the field, what it holds and what is expected.
     """
     try:
+        if not body.isascii():
+            body.decode()  # `Raw` fields are not looked into: without this the upstreams would have to complain
         fields = _fields.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise InvalidRequest(f"The request body is not a JSON object: {_reason(exc)}.") from None

@@ -19,7 +19,7 @@ from gateway.domain import Answer, Caller, ChatRequest, LiveStream, Plan, Route
 from gateway.engine.events import Finished, Listener, Spent
 from gateway.engine.fanout import Verdict, fan_out
 from gateway.engine.plan import plan
-from gateway.errors import AllTargetsFailed, HedgerowError, InvalidRequest, ModelNotFound
+from gateway.errors import Abstained, AllTargetsFailed, HedgerowError, InvalidRequest, ModelNotFound
 
 KEEP_ALIVE_EVERY = 10.0
 """Seconds of silence after which a waiting stream gets a comment; before the first one, an error still has a status."""
@@ -27,10 +27,10 @@ KEEP_ALIVE_EVERY = 10.0
 OTHER = "_other"
 """The route label of requests that no configured route serves."""
 
-_FORWARDED = (b"traceparent", b"tracestate", b"idempotency-key")
+_FORWARDED = (b"traceparent", b"tracestate")
 _encode = msgspec.json.Encoder().encode
 _choices = msgspec.json.Decoder(list[dict[str, Raw]])
-_NULL = Raw(b"null")
+_NULL, _TRUE = Raw(b"null"), Raw(b"true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +65,27 @@ class ChatCompletions:
         route = self.routes.get(asked.model)
         if route is not None and not asked.overrides:
             return route
-        if self.adhoc is not None:
+        written = asked.overrides or "," in asked.model or "/" in asked.model
+        if written and self.adhoc is not None:
             return self.adhoc(asked.model, asked.overrides)
         if asked.overrides or "," in asked.model:
             raise InvalidRequest(
                 "This gateway serves its configured routes only: a list of targets in `model` and the request's own "
-                "`select` or `launch` are off. The operator can allow them with `adhoc: true`.",
+                "`select` or `launch` are off. The operator can allow them with `adhoc_routes: true`.",
                 param="hedgerow" if asked.overrides else "model",
             )
         raise ModelNotFound(asked.model, self.routes)
 
     async def _serve(self, asked: Asked, route: Route, record: _Record) -> None:
         exchange, rule = record.exchange, route.select
-        intent = plan(route, stream=asked.stream, now=exchange.began)
+        intent = plan(route, stream=asked.stream, now=exchange.heard)
         request = ChatRequest(
             id=exchange.id,
             model=asked.model,
             fields=asked.fields,
             live=intent.live,
-            logprobs="logprobs" in rule.needs and "logprobs" not in asked.fields,
-            headers=_forwarded(exchange),
+            logprobs="logprobs" in rule.needs and not intent.live and asked.fields.get("logprobs") != _TRUE,
+            headers=_forwarded(exchange, alone=len(route.targets) == 1),
             listen=record.say,
         )
         if asked.stream and not intent.live:
@@ -117,6 +118,8 @@ class ChatCompletions:
             if not work.done():
                 work.cancel()
                 await asyncio.wait({work})
+            if not work.cancelled():
+                work.exception()  # seen, also when the client left at the same moment
 
 
 def _nobody(_: object) -> None:
@@ -138,8 +141,9 @@ class _Record:
 
     def decided(self, verdict: Verdict, *, explain: bool) -> dict[str, str]:
         """Take the decision down; return the response's headers."""
-        providers = verdict.decided_at - verdict.launched_at
-        self.overhead = max(0.0, self.exchange.elapsed - providers)
+        exchange = self.exchange
+        before, after = verdict.launched_at - exchange.heard, exchange.began + exchange.elapsed - verdict.decided_at
+        self.overhead = max(0.0, before + after)
         if explain:
             self.explanation = disclosure.explanation(self.route, verdict, self.overhead)
         return disclosure.headers(self.route, verdict, self.overhead)
@@ -150,13 +154,19 @@ class _Record:
         headers = {} if self.route == OTHER else {"x-hedgerow-route": self.route}
         if isinstance(error, AllTargetsFailed):
             headers["x-hedgerow-branches"] = f"0/{len(error.failures)}"
+        elif isinstance(error, Abstained):
+            headers["x-hedgerow-branches"] = f"{error.answered}/{error.asked}"
         return headers
 
 
-def _forwarded(exchange: Exchange) -> dict[str, str]:
-    """The client's headers that an upstream may see: an allow-list, so no credential of the client leaks."""
+def _forwarded(exchange: Exchange, *, alone: bool) -> dict[str, str]:
+    """Return the client's headers that an upstream may see: an allow-list, so no credential of the client leaks.
+
+    An idempotency key says "this is the same call": several targets of one provider must not be told that.
+    """
     given = exchange.headers
-    return {name.decode(): given[name].decode("latin-1") for name in _FORWARDED if name in given}
+    names = (*_FORWARDED, b"idempotency-key") if alone else _FORWARDED
+    return {name.decode(): given[name].decode("latin-1") for name in names if name in given}
 
 
 def _presented(answer: Answer, request: ChatRequest, record: _Record) -> dict[str, Any]:

@@ -33,7 +33,9 @@ class Exchange:
         self._receive, self._send = receive, send
         self._loop = asyncio.get_running_loop()
         self.began = self._loop.time()
-        self.started = False
+        self.heard = self.began
+        """When the request was complete: what the client took to send it is not the gateway's time."""
+        self.started = self._ended = False
         offered = self.headers.get(b"x-request-id", b"")
         self.id = offered.decode() if _REQUEST_ID.fullmatch(offered) else f"req_{os.urandom(12).hex()}"
 
@@ -61,6 +63,7 @@ class Exchange:
                 raise ClientGone
             parts.append(message.get("body", b""))
             if not message.get("more_body", False):
+                self.heard = self._loop.time()
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             size = max(size, sum(map(len, parts)))
         raise BodyTooLarge(f"the request body has more than {limit} bytes; send a smaller one")
@@ -79,8 +82,9 @@ class Exchange:
             nonlocal gone
             while (await self._receive())["type"] != "http.disconnect":
                 pass
-            gone = True
-            working.cancel()
+            if not self._ended:  # servers also say "disconnect" after a complete response
+                gone = True
+                working.cancel()
 
         watcher = self._loop.create_task(watch())
         try:
@@ -96,7 +100,7 @@ class Exchange:
         self, status: int, body: bytes, headers: Mapping[str, str], media: str = "application/json"
     ) -> None:
         """Send a whole response."""
-        self.started = True
+        self.started = self._ended = True
         pairs = [(b"content-type", media.encode()), (b"content-length", b"%d" % len(body)), *self._pairs(headers)]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
         await self._send({"type": "http.response.body", "body": body})
@@ -118,7 +122,18 @@ class Exchange:
 
     async def end(self) -> None:
         """End a started stream."""
+        self._ended = True
         await self._send({"type": "http.response.body", "body": b""})
+
+    def signed(self, send: Send) -> Send:
+        """Return a `send` for another application that puts our `x-request-id` on its response."""
+
+        async def with_id(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.id.encode())]
+            await send(message)
+
+        return with_id
 
     def _pairs(self, headers: Mapping[str, str]) -> Iterable[tuple[bytes, bytes]]:
         yield b"x-request-id", self.id.encode()

@@ -11,11 +11,13 @@ import msgspec
 
 from gateway.api.envelope import refuse
 from gateway.api.exchange import ClientGone, Exchange, Receive, Scope, Send
+from gateway.engine.events import Finished, Listener
 from gateway.errors import HedgerowError, InternalError, MethodNotAllowed, Unauthorized
 
 Handler = Callable[[Exchange], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+OTHER = "_other"
 _OPEN = frozenset({"/healthz", "/readyz"})
 
 
@@ -31,6 +33,7 @@ class Front:
         hot: Mapping[str, Handler],
         rest: Callable[[], Application],
         keys: Mapping[str, str],
+        observe: Callable[[str, str], Listener],
         on_fault: Callable[[str, BaseException], None],
         lifespan: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
@@ -38,6 +41,7 @@ class Front:
         self._build_rest = rest
         self._rest: Application | None = None
         self._digests = frozenset(keys.values())
+        self._observe = observe
         self._on_fault = on_fault
         self._lifespan = lifespan
         self.ready = False
@@ -54,6 +58,7 @@ class Front:
         try:
             await self._serve(exchange, scope, receive, send)
         except HedgerowError as error:
+            self._observe(OTHER, exchange.id)(Finished(error.status, exchange.elapsed, None, error.code or error.type))
             await refuse(exchange, error, {})
         except ClientGone:
             pass
@@ -72,9 +77,9 @@ class Front:
         if handler is None:
             if self._rest is None:
                 self._rest = await asyncio.to_thread(self._build_rest)
-            await self._rest(scope, receive, send)
+            await self._rest(scope, receive, exchange.signed(send))
         elif exchange.method != "POST":
-            raise MethodNotAllowed(f"{exchange.method} {exchange.path} is not possible; use POST.")
+            raise MethodNotAllowed(f"{exchange.method} {exchange.path} is not possible; use POST.", allowed="POST")
         else:
             await handler(exchange)
 

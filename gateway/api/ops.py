@@ -43,9 +43,10 @@ def build(routes: Iterable[str], version: str, created: int) -> FastAPI:
     async def not_served(request: Request, error: HTTPException) -> Response:
         fault: HedgerowError
         if error.status_code == 405:
-            fault = MethodNotAllowed(f"{request.method} {request.url.path} is not possible.")
+            allowed = (error.headers or {}).get("allow", "GET")
+            fault = MethodNotAllowed(f"{request.method} {request.url.path} is not possible.", allowed=allowed)
         else:
             fault = NotFound(f"There is nothing at {request.url.path}; chat is served at /v1/chat/completions.")
-        return Response(envelope(fault), fault.status, dict(error.headers or {}), "application/json")
+        return Response(envelope(fault), fault.status, dict(fault.headers), "application/json")
 
     return app

@@ -15,7 +15,8 @@ _encode = msgspec.json.Encoder().encode
 _choices = msgspec.json.Decoder(list[dict[str, Raw]])
 _object = msgspec.json.Decoder(dict[str, Raw])
 _list = msgspec.json.Decoder(list[dict[str, Raw]])
-_NULL = Raw(b"null")
+_NULL, _NOTHING = Raw(b"null"), Raw(b"[]")
+_OPENAI = frozenset({"index", "message", "logprobs", "finish_reason"})
 
 
 def frame(data: bytes) -> bytes:
@@ -43,8 +44,8 @@ def replay(fields: Mapping[str, Raw], *, include_usage: bool) -> Iterator[bytes]
     head = {"id": shared.pop("id", _NULL), "object": "chat.completion.chunk", **shared}
     usage: dict[str, Any] = {"usage": None} if include_usage else {}
 
-    def chunk(index: Raw, delta: Mapping[str, Any], finish: Any, logprobs: Any = None) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+    def chunk(index: Raw, delta: Mapping[str, Any], finish: Any = None, **further: Any) -> bytes:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish, **further}
         return _encode({**head, "choices": [choice], **usage})
 
     for position, choice in enumerate(_choices.decode(fields["choices"])):
@@ -53,11 +54,12 @@ def replay(fields: Mapping[str, Raw], *, include_usage: bool) -> Iterator[bytes]
         role = message.pop("role", Raw(b'"assistant"'))
         if (calls := message.get("tool_calls", _NULL)) != _NULL:
             message["tool_calls"] = [{"index": place, **call} for place, call in enumerate(_list.decode(calls))]
-        said = {key: value for key, value in message.items() if value != _NULL}
+        said = {key: value for key, value in message.items() if value not in (_NULL, _NOTHING)}
         opening = {"role": role, "content": "" if "content" in said else None}
-        yield chunk(index, opening, None)
-        yield chunk(index, said, None, choice.get("logprobs"))
-        yield chunk(index, {}, choice.get("finish_reason"))
+        vendor = {key: value for key, value in choice.items() if key not in _OPENAI}
+        yield chunk(index, opening)
+        yield chunk(index, said, logprobs=choice.get("logprobs"))
+        yield chunk(index, {}, choice.get("finish_reason"), **vendor)
     if include_usage:
         yield _encode({**head, "choices": [], "usage": fields.get("usage", _NULL)})
 

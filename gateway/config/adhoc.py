@@ -14,6 +14,8 @@ from gateway.domain import Route, Settings
 from gateway.errors import InvalidRequest
 
 NAME = "ad-hoc"
+LARGEST = 8192
+"""Characters: what a client sends is read on the event loop, and YAML is slow."""
 
 
 def adhoc_route(model: str, overrides: Mapping[str, Any], settings: Settings) -> Route:
@@ -34,13 +36,17 @@ def adhoc_route(model: str, overrides: Mapping[str, Any], settings: Settings) ->
 def _built(model: str, overrides: Mapping[str, Any], settings: Settings) -> Route:
     configured = settings.routes.get(model)
     if configured is None:
-        targets = [part.strip() for part in model.split(",")]
+        targets: list[Any] = [part.strip() for part in model.split(",")]
     else:
-        targets = [f"{target.provider}/{target.model}" for target in configured.targets]
+        targets = [{"model": f"{target.provider}/{target.model}", "name": target.name} for target in configured.targets]
     faults = Faults("request")
     # JSON is YAML; without an environment a request cannot read the gateway's variables.
     own = {"targets": targets, **overrides}
     text = json.dumps({"providers": {name: {} for name in settings.providers}, "routes": {NAME: own}})
+    if len(text) > LARGEST:
+        raise InvalidRequest(
+            f"`model` and `hedgerow` have {len(text)} characters together, expected at most {LARGEST}."
+        )
     root = document.read(text, {}, faults)
     shape.check(root, faults)
     node = (root.child("routes") or root).child(NAME)

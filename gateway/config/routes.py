@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import fanin
 from gateway.config import durations
@@ -20,6 +21,9 @@ _COUNTED = {"majority": "agree", "quorum": "k"}
 
 _BY_TARGET = {"weighted": "weights", "guarded": "priors"}
 """The options of selectors that name targets: a name that no target has would silently count for nothing."""
+
+HURRY = 1.0
+"""Seconds of Retry-After that a target with others behind it is waited for."""
 
 _RESERVED = frozenset(
     {"api_base", "api_key", "base_url", "extra_headers", "hedgerow", "messages", "model", "stream", "stream_options"}
@@ -55,7 +59,15 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
     _check_counts(node, count, faults)
     if len(targets) == count:  # else the name may be the one of a target that is faulty
         _check_names(node, [target.name for target in targets], faults)
-    return Route(name, targets, _launch(node, count, faults), rule, deadline)
+    launch = _launch(node, count, faults)
+    return Route(name, _hurried(targets, launch), launch, rule, deadline)
+
+
+def _hurried(targets: tuple[Target, ...], launch: Launch) -> tuple[Target, ...]:
+    """Give the targets that others stand behind a short patience: asking the next one is better than a long wait."""
+    if launch.initial >= len(targets):
+        return targets
+    return (*(replace(target, patience=HURRY) for target in targets[:-1]), *targets[-1:])
 
 
 def _seconds(node: Node, key: str, default: float) -> float:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from typing import cast
 
 from msgspec import Struct
 
 from fanin import Ballot, Candidate, Rule, Seat, Selection
-from gateway.domain import Answer, Caller, ChatRequest, Failure, FailureKind, LiveStream, Outcome, Plan, Target
+from gateway.domain import Answer, Caller, ChatRequest, Failure, FailureKind, Outcome, Plan, Target
 from gateway.engine.events import Answered, Expired, Failed, Launched, Selected, SelectorFaulted, Spent, Superseded
 from gateway.errors import Abstained, AllTargetsFailed
 
@@ -120,6 +121,8 @@ class _Flight:
     def launch(self, count: int = 1) -> None:
         """Ask the next `count` targets, as far as there are any left and time to wait for them."""
         now = self._loop.time()
+        if now >= self._plan.deadline:
+            return
         self._next_start = now + self._plan.launch.stagger
         for _ in range(min(count, len(self._queue))):
             target = self._queue.popleft()
@@ -166,11 +169,13 @@ class _Flight:
         """Write the branches that the deadline overtook into the ballot as failures."""
         late = tuple(self._running)
         if late:
-            now = self._loop.time()
+            self._last_arrival = now = self._loop.time()
             self._request.listen(Expired(late, now))
             for name in late:
-                self.durations[name] = now - self._started[name]
-                ballot = ballot.add(Failure(name, FailureKind.TIMEOUT, "no answer before the route's deadline"))
+                self.durations[name] = duration = now - self._started[name]
+                failure = Failure(name, FailureKind.TIMEOUT, "no answer before the route's deadline")
+                self._request.listen(Failed(failure, now, duration))
+                ballot = ballot.add(failure)
         return ballot
 
     async def recall(self, ballot: Ballot, kept: tuple[Candidate, ...]) -> None:
@@ -181,31 +186,28 @@ class _Flight:
         losers = dict(self._running)
         for task in losers.values():
             task.cancel()
-        interrupted: asyncio.CancelledError | None = None
-        while running := [task for task in losers.values() if not task.done()]:
-            try:
-                await asyncio.wait(running)
-            except asyncio.CancelledError as exc:
-                interrupted, kept = exc, ()
+        interrupted = await _ended(losers.values())
         now = self._loop.time()
         for name in losers:
             if name not in self.durations:
                 self.durations[name] = now - self._started[name]
                 self._superseded.append(name)
                 self._request.listen(Superseded(name, now, self.durations[name]))
-        for outcome in (*ballot.candidates, *self._arrivals):
-            if isinstance(outcome, Candidate) and not any(outcome is candidate for candidate in kept):
-                await self._settle(outcome)
+        landed = [outcome for outcome in (*ballot.candidates, *self._arrivals) if isinstance(outcome, Candidate)]
+        lost = [outcome for outcome in landed if not any(outcome is candidate for candidate in kept)]
+        interrupted = await self._close(lost) or interrupted
         if interrupted is not None:
+            await self._close(kept)
             raise interrupted
 
-    async def _settle(self, loser: Candidate) -> None:
-        """Close a losing answer and book its tokens."""
-        payload: Answer | LiveStream | None = loser.payload
-        if payload is not None and not isinstance(payload, Answer):
-            await payload.aclose()
-        if payload is not None and payload.usage is not None:
-            self._request.listen(Spent(loser.target, payload.usage, won=False))
+    async def _close(self, losers: Iterable[Candidate]) -> asyncio.CancelledError | None:
+        """Close losing answers and book their tokens; return the cancellation that came meanwhile."""
+        streams = [loser.payload for loser in losers if loser.payload and not isinstance(loser.payload, Answer)]
+        interrupted = await _ended([self._loop.create_task(stream.aclose()) for stream in streams])
+        for loser in losers:
+            if loser.payload is not None and loser.payload.usage is not None:
+                self._request.listen(Spent(loser.target, loser.payload.usage, won=False))
+        return interrupted
 
     def verdict(self, ballot: Ballot, selection: Selection, kept: tuple[Candidate, ...]) -> Verdict:
         """Announce and return the decision."""
@@ -224,3 +226,14 @@ class _Flight:
             launched_at=min(self._started.values()),
             decided_at=self._last_arrival,
         )
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> asyncio.CancelledError | None:
+    """Await tasks to their end, whoever cancels us meanwhile; return that cancellation."""
+    interrupted: asyncio.CancelledError | None = None
+    while running := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(running)
+        except asyncio.CancelledError as exc:
+            interrupted = exc
+    return interrupted

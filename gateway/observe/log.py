@@ -38,7 +38,8 @@ class Log:
         self, stream: BinaryIO | None = None, secrets: Iterable[Secret] = (), *, console: bool = False
     ) -> None:
         self._lines = _Batch(stream or sys.stdout.buffer)
-        known = sorted((secret.reveal().encode() for secret in secrets if secret.reveal()), key=len, reverse=True)
+        spelled = {form for secret in secrets if secret.reveal() for form in _spellings(secret.reveal())}
+        known = sorted(spelled, key=len, reverse=True)
         self._mask = re.compile(b"|".join((*map(re.escape, known), *_GENERIC)))
         self._hints = (*known, *(hint for hints in _GENERIC.values() for hint in hints))
         render = structlog.dev.ConsoleRenderer(colors=False) if console else _json
@@ -141,6 +142,11 @@ _NOTES: dict[type, Callable[[_RequestLine, Any], None]] = {
     Selected: _RequestLine.selected,
     Finished: _RequestLine.finished,
 }
+
+
+def _spellings(secret: str) -> tuple[bytes, bytes]:
+    """Return a secret as it is, and as it stands inside a JSON string."""
+    return secret.encode(), msgspec.json.encode(secret)[1:-1]
 
 
 def _traceback(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -76,23 +76,22 @@ class RouteMetrics:
     """The listener of one route, with its children bound: finding a child by its labels costs more than counting."""
 
     def __init__(self, metrics: Metrics, route: str, targets: list[str]) -> None:
-        known = frozenset(targets)
-
-        def label(target: str) -> str:
-            return target if target in known else OTHER
-
+        self._known = frozenset(targets)
         self._requests = _Bound(lambda status: metrics.requests.labels(route, _status(status)))
-        self._attempts = _Bound(lambda key: metrics.attempts.labels(route, label(key[0]), key[1]))
-        self._attempt_seconds = _Bound(lambda target: metrics.attempt_seconds.labels(label(target)))
-        self._selected = _Bound(lambda key: metrics.selected.labels(route, label(key[0]), key[1]))
-        self._superseded = _Bound(lambda target: metrics.superseded.labels(label(target)))
-        self._tokens = _Bound(lambda key: metrics.tokens.labels(label(key[0]), *key[1:]))
+        self._attempts = _Bound(lambda key: metrics.attempts.labels(route, *key))
+        self._attempt_seconds = _Bound(metrics.attempt_seconds.labels)
+        self._selected = _Bound(lambda key: metrics.selected.labels(route, *key))
+        self._superseded = _Bound(metrics.superseded.labels)
+        self._tokens = _Bound(lambda key: metrics.tokens.labels(*key))
         self._request_seconds = metrics.request_seconds.labels(route)
         self._agreement = metrics.agreement.labels(route)
         self._rescues = metrics.rescues.labels(route)
         self._overhead = metrics.overhead.labels(route)
+        self._requests[200], self._requests[499]
         for target in targets:
             self._attempts[target, "answered"], self._attempt_seconds[target], self._superseded[target]
+            for fate in ("won", "lost"):
+                self._tokens[target, "prompt", fate], self._tokens[target, "completion", fate]
         self._on: dict[type, Callable[[Any], None]] = {
             Attempted: self._attempted,
             Superseded: self._was_superseded,
@@ -101,6 +100,10 @@ class RouteMetrics:
             Finished: self._finished,
         }
 
+    def _label(self, target: str) -> str:
+        """Return the target's name, or `_other` for one that a request wrote itself."""
+        return target if target in self._known else OTHER
+
     def __call__(self, event: Event) -> None:
         """Count one event."""
         count = self._on.get(type(event))
@@ -108,24 +111,25 @@ class RouteMetrics:
             count(event)
 
     def _attempted(self, event: Attempted) -> None:
-        self._attempts[event.target, event.kind.value if event.kind else "answered"].inc()
-        self._attempt_seconds[event.target].observe(event.duration)
+        target = self._label(event.target)
+        self._attempts[target, event.kind.value if event.kind else "answered"].inc()
+        self._attempt_seconds[target].observe(event.duration)
 
     def _was_superseded(self, event: Superseded) -> None:
-        self._superseded[event.target].inc()
+        self._superseded[self._label(event.target)].inc()
 
     def _was_selected(self, event: Selected) -> None:
         selection = event.selection
-        self._selected[selection.winner.target, selection.selector].inc()
+        self._selected[self._label(selection.winner.target), selection.selector].inc()
         if selection.agreement is not None:
             self._agreement.observe(selection.agreement)
         if event.rescued:
             self._rescues.inc()
 
     def _spent(self, event: Spent) -> None:
-        fate = "won" if event.won else "lost"
-        self._tokens[event.target, "prompt", fate].inc(event.usage.prompt)
-        self._tokens[event.target, "completion", fate].inc(event.usage.completion)
+        target, fate = self._label(event.target), "won" if event.won else "lost"
+        self._tokens[target, "prompt", fate].inc(event.usage.prompt)
+        self._tokens[target, "completion", fate].inc(event.usage.completion)
 
     def _finished(self, event: Finished) -> None:
         self._requests[event.status].inc()

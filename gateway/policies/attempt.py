@@ -15,14 +15,18 @@ def attempt(call: Caller) -> Caller:
         loop = asyncio.get_running_loop()
         started = loop.time()
         kind: FailureKind | None = FailureKind.SUPERSEDED  # what remains true if we are cancelled
+        limit = min(started + target.timeout, deadline)
         try:
-            limit = min(started + target.timeout, deadline)
             async with asyncio.timeout_at(limit):
                 outcome = await call(target, request, limit)
             kind = outcome.kind if isinstance(outcome, Failure) else None
         except TimeoutError:
             kind = FailureKind.TIMEOUT
             outcome = Failure(target.name, kind, f"no answer within {limit - started:.3g} s")
+        except asyncio.CancelledError:
+            if loop.time() >= limit:
+                kind = FailureKind.TIMEOUT  # the deadline took us before our own timer could
+            raise
         finally:
             request.listen(Attempted(target.name, kind, loop.time() - started))
         return outcome

@@ -15,9 +15,6 @@ from gateway.domain import Caller, ChatRequest, Deadline, Failure, Outcome, Targ
 BASE = 0.5
 CAP = 8.0
 FLOOR = 0.05
-LONGEST_RETRY_AFTER = 120.0
-"""Seconds. Beyond this an upstream's Retry-After means "not in this request" (openai-python's rule)."""
-
 _full_jitter = tenacity.wait_random_exponential(multiplier=BASE, max=CAP)
 _extra = tenacity.wait_random(0, 0.1)
 
@@ -30,8 +27,13 @@ def retry(call: Caller) -> Caller:
     """
 
     async def with_retries(target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
+        def worth_repeating(outcome: Outcome) -> bool:
+            if not isinstance(outcome, Failure) or not outcome.kind.retryable:
+                return False
+            return outcome.retry_after is None or outcome.retry_after <= target.patience
+
         outcome = await call(target, request, deadline)
-        if not _worth_repeating(outcome) or target.retries < 1:
+        if not worth_repeating(outcome) or target.retries < 1:
             return outcome
         first: Outcome | None = outcome
 
@@ -43,7 +45,7 @@ def retry(call: Caller) -> Caller:
             return outcome
 
         retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_result(_worth_repeating),
+            retry=tenacity.retry_if_result(worth_repeating),
             stop=tenacity.stop_any(tenacity.stop_after_attempt(target.retries + 1), _BeyondDeadline(deadline)),
             wait=_pause,
             sleep=asyncio.sleep,
@@ -52,12 +54,6 @@ def retry(call: Caller) -> Caller:
         return await retrying(again)
 
     return with_retries
-
-
-def _worth_repeating(outcome: Outcome) -> bool:
-    if not isinstance(outcome, Failure) or not outcome.kind.retryable:
-        return False
-    return outcome.retry_after is None or outcome.retry_after <= LONGEST_RETRY_AFTER
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

@@ -28,6 +28,8 @@ class EventStream:
         self._ready: list[bytes] = []
         self._first: Candidate | None = None
         self._finish: str | None = None
+        self._unfinished: set[int] = set()
+        """The choices that have begun and not said that they are complete."""
         self._over = False
         self._failure: Failure | None = None
         self._counted: Usage | None = None
@@ -67,7 +69,10 @@ class EventStream:
             if is_content(choice):
                 self._deltas += 1
                 self._first = self._first or candidate(self._target, choice, self)
-            self._finish = choice.finish_reason or self._finish
+                self._unfinished.add(choice.index)
+            if choice.finish_reason:
+                self._finish = choice.finish_reason
+                self._unfinished.discard(choice.index)
 
     @property
     def usage(self) -> Usage | None:

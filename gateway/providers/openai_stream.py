@@ -7,6 +7,7 @@ import contextlib
 
 import aiohttp
 
+from fanin import Candidate
 from gateway.domain import Failure, FailureKind, Target
 from gateway.providers import classify
 from gateway.providers.live import GRACE, IDLE, EventStream
@@ -31,12 +32,19 @@ class WireStream(EventStream):
         self._parser = SSEParser()
         self._done = False
         self._stalled = False
-        # One timer a stream that looks again when it rings costs nothing an event; a timeout around every read does.
-        self._watch = self._loop.call_at(self._heard + IDLE, self._look)
+        self._watch: asyncio.TimerHandle | None = None
 
     @property
     def _complete(self) -> bool:
-        return self._done or self._finish is not None
+        return self._done or (self._finish is not None and not self._unfinished)
+
+    async def commit(self) -> Candidate | Failure:
+        """Read up to the first words, for which the attempt's own timeout waits; from then on watch for silence."""
+        outcome = await super().commit()
+        if isinstance(outcome, Candidate):
+            # One timer that looks again when it rings costs nothing an event; a timeout around every read does.
+            self._watch = self._loop.call_later(GRACE if self._complete else IDLE, self._look)
+        return outcome
 
     def _look(self) -> None:
         """End a stream that has been silent too long: closing its connection wakes whoever reads from it."""
@@ -76,7 +84,7 @@ class WireStream(EventStream):
         else:
             self._ready.append(data)
             self._note(reading)
-            if self._finish is not None:
+            if self._complete and self._watch is not None:
                 self._watch.cancel()
                 self._watch = self._loop.call_later(GRACE, self._look)
 
@@ -87,7 +95,8 @@ class WireStream(EventStream):
             self._failure = failure
 
     async def _disconnect(self) -> None:
-        self._watch.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         content = self._response.content
         try:
             if self._complete and not content.is_eof():

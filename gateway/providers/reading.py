@@ -50,8 +50,8 @@ class _Choice(Struct):
 
 
 class _Tokens(Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: int | float | None = None
+    completion_tokens: int | float | None = None
 
 
 class Reading(Struct):
@@ -65,7 +65,7 @@ class Reading(Struct):
         """Return the counted tokens, or what was known before."""
         if self.usage is None:
             return before
-        return Usage(self.usage.prompt_tokens or 0, self.usage.completion_tokens or 0)
+        return Usage(int(self.usage.prompt_tokens or 0), int(self.usage.completion_tokens or 0))
 
 
 _readings = msgspec.json.Decoder(Reading, strict=False)
@@ -102,8 +102,11 @@ def read_answer(target: Target, body: bytes) -> Candidate | Failure:
         return classify.from_error_object(target.name, reading.error, None)
     if not reading.choices:
         return Failure(target.name, FailureKind.EMPTY, "the provider answered without any choice")
-    choice = reading.choices[0]
-    if not is_content(choice):
+    if any(choice.message is None for choice in reading.choices):
+        return Failure(target.name, FailureKind.MALFORMED, "the provider answered with a choice that has no message")
+    choice = next(filter(is_content, reading.choices), None)
+    if choice is None:
+        choice = reading.choices[0]
         if choice.finish_reason == "content_filter":
             return Failure(target.name, FailureKind.FILTERED, "the provider's content filter held the answer back")
         return Failure(target.name, FailureKind.EMPTY, "the provider answered without content")

@@ -426,3 +426,113 @@ async def test_a_heavy_selector_decides_off_the_event_loop() -> None:
         response = await running.post({"model": "translate", "messages": HELLO})
     assert response.headers["x-hedgerow-selector"] == "mbr"
     assert response.json["choices"][0]["message"]["content"].startswith("Paris")
+
+
+async def test_targets_that_the_deadline_overtakes_are_logged_and_counted_as_timeouts() -> None:
+    """Every branch stands in the log line with its outcome, and none is booked as superseded."""
+    routes = "  all: {targets: ['sim/a?silent', 'sim/b?silent'], deadline: 200ms}"
+    async with gateways(routes) as running:
+        assert (await running.post({"model": "all", "messages": HELLO})).status == 504
+        for target in ("sim/a?silent", "sim/b?silent"):
+            assert running.sample("hedgerow_attempts_total", route="all", target=target, outcome="timeout") == 1
+            assert running.sample("hedgerow_superseded_total", target=target) == 0
+        [line] = running.log()
+    assert [branch["outcome"] for branch in line["branches"]] == ["timeout", "timeout"]
+
+
+async def test_waiting_for_the_deadline_is_not_the_gateway_s_overhead() -> None:
+    """A vote that waits for a silent target waits for a provider."""
+    routes = "  all: {targets: [sim/a, 'sim/b?silent'], select: {defer: majority}, deadline: 400ms}"
+    async with gateways(routes, SCRIPT) as running:
+        response = await running.post({"model": "all", "messages": HELLO})
+    assert float(response.headers["x-hedgerow-overhead-ms"]) < 300
+
+
+async def test_a_long_retry_after_is_not_waited_for_where_another_target_stands_behind() -> None:
+    """In a fallback the next target is asked at once; a target that stands alone is waited for."""
+    routes = """
+  back: {targets: ['sim/a?status=429&retry_after=4&first=1', sim/b], launch: fallback}
+  alone: {targets: ['sim/a?status=429&retry_after=0.2&first=1']}
+"""
+    async with gateways(routes, SCRIPT) as running:
+        response = await running.post({"model": "back", "messages": HELLO})
+        assert response.headers["x-hedgerow-target"] == "sim/b"
+        assert len(running.received()) == 2
+        assert (await running.post({"model": "alone", "messages": HELLO})).status == 200
+
+
+async def test_a_refused_key_is_counted_and_logged() -> None:
+    """Somebody who tries keys can be seen."""
+    async with gateways(
+        THREE, SCRIPT, head="keys: {app: '${KEY}'}", environ={"KEY": hashlib.sha256(b"x").hexdigest()}
+    ) as running:
+        await running.post({"model": "one", "messages": HELLO})
+        assert running.sample("hedgerow_requests_total", route="_other", status="401") == 1
+        assert [(line["status"], line["error"]) for line in running.log()] == [(401, "invalid_api_key")]
+
+
+@pytest.mark.parametrize("value", [False, None])
+async def test_a_client_that_refuses_logprobs_does_not_turn_the_selector_blind(value: object) -> None:
+    """`logprobs: false` is the client's wish for its answer, not for what the selector may ask."""
+    routes = "  sure: {targets: ['sim/c?confidence=0.4', 'sim/a?confidence=0.9'], select: max_confidence}"
+    async with gateways(routes, SCRIPT) as running:
+        response = await running.post({"model": "sure", "messages": HELLO, "logprobs": value})
+    assert response.json["choices"][0]["message"]["content"] == "Paris"
+    assert response.json["choices"][0]["logprobs"] is None
+
+
+async def test_a_body_that_is_not_utf8_is_the_client_s_fault() -> None:
+    """No provider is asked, and none is blamed."""
+    async with gateways(THREE, SCRIPT) as running:
+        body = b'{"model": "one", "messages": [{"role": "user", "content": "\xff\xfe"}]}'
+        async with running.http.post(f"{running.base_url}/chat/completions", data=body) as response:
+            assert response.status == 400
+        assert running.received() == []
+
+
+async def test_every_response_has_a_request_id_and_a_405_says_what_is_allowed() -> None:
+    """Also those that FastAPI serves."""
+    async with gateways(THREE, SCRIPT) as running:
+        async with running.http.get(running.url + "/v1/models", headers={"x-request-id": "mine"}) as models:
+            assert models.headers["x-request-id"] == "mine"
+        async with running.http.get(running.url + "/v1/chat/completions") as wrong:
+            assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
+            assert wrong.headers["x-request-id"].startswith("req_")
+
+
+async def test_an_idempotency_key_goes_to_a_single_target_only() -> None:
+    """Several targets are several calls: one key for all of them would be a lie."""
+    async with gateways(THREE, SCRIPT) as running:
+        for model in ("one", "race"):
+            await running.post({"model": model, "messages": HELLO}, headers={"idempotency-key": "k1"})
+        keys = [entry.headers.get("idempotency-key") for entry in running.sim.journal]
+    assert keys[0] == "k1"
+    assert set(keys[1:]) == {None}
+
+
+async def test_with_ad_hoc_routes_on_an_unknown_model_is_still_not_found() -> None:
+    """And what a client writes is bounded: it is read on the event loop."""
+    async with gateways(THREE, SCRIPT, head="adhoc_routes: true") as running:
+        unknown = await running.post({"model": "onne", "messages": HELLO})
+        endless = await running.post({"model": "one", "messages": HELLO, "hedgerow": {"select": ["first"] * 5000}})
+    assert (unknown.status, unknown.json["error"]["code"]) == (404, "model_not_found")
+    assert endless.status == 400
+    assert "expected at most 8192" in endless.json["error"]["message"]
+
+
+async def test_a_provider_that_cannot_start_costs_its_own_branches_only() -> None:
+    """The others serve, the fault is in the log, and the gateway becomes ready."""
+    async with gateways(THREE, SCRIPT) as running:
+        gateway = running.gateway
+
+        class Broken:
+            async def warm_up(self) -> None:
+                raise ImportError("no such library")
+
+        gateway._providers = {"broken": Broken(), **gateway._providers}  # type: ignore[dict-item]
+        gateway.asgi.ready = False
+        await gateway._get_ready()
+        assert gateway.asgi.ready
+        assert (await running.post({"model": "one", "messages": HELLO})).status == 200
+        assert "no such library" in running.log()[0]["traceback"]
+        del gateway._providers["broken"]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import openai
 import pytest
+from aiohttp import web
 
 from gateway.api import chat
+from gateway.providers import openai_stream
 from tests.support.gateways import Running, gateways
 from tests.support.simulators import eventually
 
@@ -265,3 +270,68 @@ async def test_connections_are_used_again_after_streams_and_answers() -> None:
             await running.post({"model": "one", "messages": HELLO, "stream": number % 2 == 0})
         session = running.gateway._providers["sim"]._session  # type: ignore[attr-defined]
         assert sum(map(len, session.connector._conns.values())) == 1
+
+
+@asynccontextmanager
+async def upstreams(*pieces: bytes | float | None) -> AsyncIterator[str]:
+    """A provider that sends exactly these bytes of a stream; a number waits so long, None breaks the connection."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for piece in pieces:
+            if piece is None:
+                assert request.transport is not None
+                request.transport.abort()
+            elif isinstance(piece, float):
+                await asyncio.sleep(piece)
+            else:
+                await response.write(piece)
+        return response
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
+
+
+def event(index: int, content: str, finish: str | None = None) -> bytes:
+    """One chunk of a stream."""
+    choice = {"index": index, "delta": {"content": content}, "finish_reason": finish}
+    return b"data: " + json.dumps({"id": "x", "model": "m", "choices": [choice]}).encode() + b"\n\n"
+
+
+async def test_a_complete_stream_whose_connection_ends_late_is_a_success() -> None:
+    """The client has everything: the status is 200, and the connection is kept for the next request."""
+    async with upstreams(event(0, "hi", "stop"), b"data: [DONE]\n\n", 0.02) as url:
+        head, routes = f"  raw: {{api: openai, base_url: '{url}'}}", "  one: {targets: [raw/m]}"
+        async with gateways(routes, head=head) as running:
+            for _ in range(3):
+                assert (await events(running, model="one"))[-1] == "[DONE]"
+            await eventually(lambda: running.sample("hedgerow_requests_total", route="one", status="200") == 3)
+            assert running.sample("hedgerow_requests_total", route="one", status="499") == 0
+
+
+async def test_a_stream_of_several_choices_is_complete_when_each_of_them_is() -> None:
+    """One finished choice does not make up for another that broke off."""
+    async with upstreams(event(0, "whole", "stop"), event(1, "half of"), None) as url:
+        head, routes = f"  raw: {{api: openai, base_url: '{url}'}}", "  one: {targets: [raw/m]}"
+        async with gateways(routes, head=head) as running:
+            data = await events(running, model="one", n=2)
+    assert json.loads(data[-1])["error"]["code"] == "stream_broken"
+    assert "[DONE]" not in data
+
+
+async def test_losers_of_a_race_leave_nothing_behind() -> None:
+    """Streams that were cancelled before their first words keep no timer and no response alive."""
+    routes = "  race: {targets: [sim/a, 'sim/b?early=role&ttft=5', 'sim/c?early=role&ttft=5']}"
+    async with gateways(routes, SCRIPT) as running:
+        for _ in range(5):
+            await events(running, model="race")
+        gc.collect()
+        assert [each for each in gc.get_objects() if isinstance(each, openai_stream.WireStream)] == []

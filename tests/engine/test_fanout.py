@@ -237,3 +237,41 @@ def test_tokens_are_booked_to_the_winner_and_to_every_loser_that_answered() -> N
 
     spent = {(event.target, event.won) for event in scripted.events if isinstance(event, events.Spent)}
     assert spent == {("a", False), ("b", True), ("c", False)}
+
+
+def test_a_client_that_leaves_while_losing_streams_are_closed_leaves_none_open() -> None:
+    """Every stream is closed, the winner's too, for nobody takes it any more."""
+    closed: list[str] = []
+
+    class Stream:
+        usage = None
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def aclose(self) -> None:
+            await asyncio.sleep(0.05)
+            closed.append(self.name)
+
+    scripted = script("a: 1s x | b: 1s y | c: 1s z")
+
+    async def call(target, request, deadline):  # type: ignore[no-untyped-def]
+        await asyncio.sleep(1)
+        return Candidate(target.name, "text", payload=Stream(target.name))
+
+    async def main() -> None:
+        async with asyncio.timeout(1.02):
+            await fan_out(scripted.plan(first()), scripted.request(), call)
+
+    with pytest.raises(TimeoutError):
+        run(main())
+    assert sorted(closed) == ["a", "b", "c"]
+
+
+def test_nothing_is_launched_at_the_deadline() -> None:
+    """A target that fails at the last moment is not replaced by one that has no time left."""
+    scripted = script("a: 5s 503 | b: 1s Paris")
+    with pytest.raises(AllTargetsFailed) as caught:
+        play(scripted, first(), initial=1, deadline=5)
+    assert [failure.target for failure in caught.value.failures] == ["a"]
+    assert scripted.calls["b"] == 0

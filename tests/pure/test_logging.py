@@ -59,19 +59,19 @@ def test_a_request_is_one_line_with_its_branches() -> None:
 def test_secrets_are_masked_wherever_they_turn_up() -> None:
     """Configured keys and anything that looks like one: in fields, names, messages and tracebacks."""
     stream = io.BytesIO()
-    log = Log(stream, [Secret("plain-but-secret"), Secret("")])
+    log = Log(stream, [Secret("plain-but-secret"), Secret(""), Secret('pa"ss\\word')])
     try:
         msg = f"upstream said {CANARY} to plain-but-secret"
         raise ValueError(msg)
     except ValueError as exc:
         log.fault("req-1", exc)
-    log.say("x", note="Bearer abcdefghijklmnop", plain_but="plain-but-secret")
+    log.say("x", note="Bearer abcdefghijklmnop", plain_but="plain-but-secret", quoted='pa"ss\\word')
 
     written = stream.getvalue().decode()
     log.close()
     written = stream.getvalue().decode()
     assert "ValueError: upstream said *** to ***" in written
-    for secret in (CANARY, "plain-but-secret", "abcdefghijklmnop"):
+    for secret in (CANARY, "plain-but-secret", "abcdefghijklmnop", "word"):
         assert secret not in written
 
 

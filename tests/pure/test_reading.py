@@ -71,6 +71,8 @@ def test_what_providers_really_send_is_an_answer(
         (b'{"a": ' + b"[" * 100_000, FailureKind.MALFORMED),
         (b'{"choices": []}', FailureKind.EMPTY),
         (b'{"id": "x"}', FailureKind.EMPTY),
+        (b'{"choices": [{"text": "hello"}]}', FailureKind.MALFORMED),
+        (b'{"choices": [{"message": {"content": "a"}}, {"message": null}]}', FailureKind.MALFORMED),
         (b'{"choices": [{"message": {"content": null}}]}', FailureKind.EMPTY),
         (b'{"choices": [{"message": {"content": ""}}]}', FailureKind.EMPTY),
         (b'{"choices": [{"message": {"content": "", "reasoning_content": "hm"}}]}', FailureKind.EMPTY),
