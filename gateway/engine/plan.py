@@ -36,7 +36,10 @@ def describe(route: Route) -> str:
     lines.append(
         f"  select    {route.select.name}" + (" (streams live)" if route.select.live else " (needs whole answers)")
     )
-    lines.append(f"  deadline  {route.deadline:g} s, then decides on what has arrived")
+    lines.append(
+        f"  deadline  {route.deadline:g} s, then decides on what has arrived"
+        + ("; for a stream, until its first words" if route.select.live else "")
+    )
     lines.append("  targets   in order of priority")
     for target in route.targets:
         extras = [f"timeout {target.timeout:g} s", f"retries {target.retries}"]

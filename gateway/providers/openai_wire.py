@@ -35,7 +35,12 @@ class OpenAIWire:
     def __init__(self, settings: ProviderSettings) -> None:
         base = (settings.base_url or "https://api.openai.com/v1").rstrip("/")
         self._url = URL(f"{base}/chat/completions", encoded=True).update_query(settings.query)
-        self._headers = {"content-type": "application/json", "accept-encoding": "gzip, deflate"}
+        self._headers = {
+            "content-type": "application/json",
+            "accept": "*/*",
+            "accept-encoding": "gzip, deflate",
+            "user-agent": "hedgerow",
+        }
         if settings.api_key is not None:
             self._headers["authorization"] = f"Bearer {settings.api_key.reveal()}"
         self._headers |= settings.headers
@@ -49,7 +54,7 @@ class OpenAIWire:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"user-agent": "hedgerow"},
+                headers=self._headers,
                 auto_decompress=True,
                 read_bufsize=2**16,
             )
@@ -84,7 +89,7 @@ class OpenAIWire:
         handed_over = False
         try:
             response = await self._open().post(
-                self._url, data=data, headers={**self._headers, **request.headers}, allow_redirects=False
+                self._url, data=data, headers=request.headers or None, allow_redirects=False
             )
             if response.status != 200:
                 return await self._refused(target, response)
