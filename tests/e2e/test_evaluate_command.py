@@ -88,7 +88,7 @@ def test_calibrate_writes_a_file_and_recommends(recorded: str, tmp_path: Path) -
 
 def test_the_table_of_selectors_says_in_one_line_that_there_are_no_recordings(tmp_path: Path) -> None:
     """Without the recordings, which are not part of the repository, the benchmark is skipped, not failed."""
-    script = [sys.executable, "-P", str(ROOT / "bench" / "selectors.py"), "--data", str(tmp_path)]
+    script = [sys.executable, "-m", "bench.selectors", "--data", str(tmp_path)]
     done = subprocess.run(script, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"skipped: no recordings in {tmp_path} (name their folder with --data)\n"
