@@ -32,12 +32,22 @@ FIGURES = {
 }
 
 
+REFERENCE_NGINX = 17.0
+"""CPU µs that nginx costs a request on the machine that the targets were set on."""
+_CPU = frozenset({"one", "three", "event"})
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure and its samples, one a round."""
+    """One figure and its samples, one a round.
+
+    `scaled` are the samples as they would be where nginx costs what it did when the targets were set: machines differ by
+    a factor of two, and one and the same machine from minute to minute, so each sample is scaled by its own round.
+    """
 
     figure: Figure
     samples: tuple[float, ...]
+    scaled: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:
@@ -54,8 +64,14 @@ class Row:
 
 def rows(rounds: Sequence[Mapping[str, float]]) -> list[Row]:
     """Return a row for each figure that the rounds have measured."""
+
+    def scaled(key: str) -> tuple[float, ...]:
+        if key not in _CPU or not all("nginx" in measured for measured in rounds):
+            return ()
+        return tuple(measured[key] * REFERENCE_NGINX / measured["nginx"] for measured in rounds)
+
     return [
-        Row(figure, tuple(measured[key] for measured in rounds))
+        Row(figure, tuple(measured[key] for measured in rounds), scaled(key))
         for key, figure in FIGURES.items()
         if all(key in measured for measured in rounds)
     ]
@@ -63,7 +79,7 @@ def rows(rounds: Sequence[Mapping[str, float]]) -> list[Row]:
 
 def table(found: Sequence[Row]) -> str:
     """Return the rows for a reader: the median and, in brackets, the smallest and the largest sample."""
-    lines = [("figure", "target", "median", "min..max", "")]
+    lines = [("figure", "target", "median", "min..max", "at nginx 17 µs", "")]
     for row in found:
         unit, target = row.figure.unit, row.figure.target
         lines.append(
@@ -72,12 +88,14 @@ def table(found: Sequence[Row]) -> str:
                 "" if target is None else f"<= {target:g} {unit}",
                 f"{_short(row.median)} {unit}",
                 f"({_short(min(row.samples))}..{_short(max(row.samples))})",
+                f"{_short(statistics.median(row.scaled))} {unit}" if row.scaled else "",
                 row.verdict,
             )
         )
-    name, target_, median, spread, _ = (max(map(len, column)) for column in zip(*lines, strict=True))
+    name, target_, median, spread, scale, _ = (max(map(len, column)) for column in zip(*lines, strict=True))
     return "\n".join(
-        f"{a:<{name}}  {b:>{target_}}  {c:>{median}}  {d:<{spread}}  {e}".rstrip() for a, b, c, d, e in lines
+        f"{a:<{name}}  {b:>{target_}}  {c:>{median}}  {d:<{spread}}  {e:>{scale}}  {f}".rstrip()
+        for a, b, c, d, e, f in lines
     )
 
 
@@ -91,6 +109,7 @@ def as_json(found: Sequence[Row]) -> list[dict[str, Any]]:
             "median": row.median,
             "met": None if row.figure.target is None else row.median <= row.figure.target,
             "samples": row.samples,
+            "scaled": row.scaled,
         }
         for row in found
     ]

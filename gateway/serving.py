@@ -60,6 +60,7 @@ def serve(settings: Settings, addresses: Addresses, *, console: bool = False) ->
         ws="none",
         access_log=False,
         log_config=None,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         timeout_keep_alive=75,

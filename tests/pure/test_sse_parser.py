@@ -59,6 +59,13 @@ def test_an_event_without_its_blank_line_at_the_end_still_counts() -> None:
     assert parse([b"data: [DONE]\r"]) == [b"[DONE]"]
 
 
+@pytest.mark.parametrize("before", [b"", b": ping\n", b"data: a\n", b"\xef\xbb", b"data: a"])
+def test_a_chunk_that_looks_like_a_whole_event_is_read_in_its_context(before: bytes) -> None:
+    """What came before may make it the rest of something else."""
+    whole = b"data: b\n\n"
+    assert parse([before, whole]) == parse([before + whole])
+
+
 def test_an_event_that_never_ends_is_refused() -> None:
     """An upstream cannot fill the memory."""
     parser = SSEParser(limit=1000)
