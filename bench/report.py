@@ -41,8 +41,8 @@ _CPU = frozenset({"one", "three", "event"})
 class Row:
     """One figure and its samples, one a round.
 
-    `scaled` are the samples as they would be where nginx costs what it did when the targets were set: machines differ by
-    a factor of two, and one and the same machine from minute to minute, so each sample is scaled by its own round.
+    `scaled` are the samples as they would be where nginx costs what it did when the targets were set: machines differ
+    by a factor of two, and one and the same machine from minute to minute, so each round has its own scale.
     """
 
     figure: Figure
