@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +79,7 @@ class ChatCompletions:
 
     async def _serve(self, asked: Asked, route: Route, record: _Record) -> None:
         exchange, rule = record.exchange, route.select
-        intent = plan(route, stream=asked.stream, now=exchange.heard)
+        intent = plan(route, stream=asked.stream, now=asyncio.get_running_loop().time())
         request = ChatRequest(
             id=exchange.id,
             model=asked.model,
@@ -142,7 +143,7 @@ class _Record:
     def decided(self, verdict: Verdict, *, explain: bool) -> dict[str, str]:
         """Take the decision down; return the response's headers."""
         exchange = self.exchange
-        before, after = verdict.launched_at - exchange.heard, exchange.began + exchange.elapsed - verdict.decided_at
+        before, after = verdict.launched_at - exchange.heard, time.perf_counter() - verdict.decided_at
         self.overhead = max(0.0, before + after)
         if explain:
             self.explanation = disclosure.explanation(self.route, verdict, self.overhead)

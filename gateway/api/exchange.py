@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -32,7 +33,8 @@ class Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self._receive, self._send = receive, send
         self._loop = asyncio.get_running_loop()
-        self.began = self._loop.time()
+        # The loop's clock is as coarse as a millisecond (uvloop): deadlines live by it, measurements do not.
+        self.began = time.perf_counter()
         self.heard = self.began
         """When the request was complete: what the client took to send it is not the gateway's time."""
         self.started = self._ended = False
@@ -42,7 +44,7 @@ class Exchange:
     @property
     def elapsed(self) -> float:
         """Seconds since the request came in."""
-        return self._loop.time() - self.began
+        return time.perf_counter() - self.began
 
     async def body(self, limit: int = MAX_BODY) -> bytes:
         """Read the whole body.
@@ -63,7 +65,7 @@ class Exchange:
                 raise ClientGone
             parts.append(message.get("body", b""))
             if not message.get("more_body", False):
-                self.heard = self._loop.time()
+                self.heard = time.perf_counter()
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             size = max(size, sum(map(len, parts)))
         raise BodyTooLarge(f"the request body has more than {limit} bytes; send a smaller one")

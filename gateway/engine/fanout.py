@@ -7,6 +7,7 @@ until the next one starts by itself. A failure, or an undecided ballot with noth
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import cast
@@ -22,8 +23,8 @@ from gateway.errors import Abstained, AllTargetsFailed
 class Verdict(Struct, frozen=True):
     """What came out: the decision, the ballot it was taken on, who was asked, and how long each branch took (seconds).
 
-    `decided_at` is when the deciding answer arrived and `launched_at` when the first target was asked: what lies
-    between is the providers' time, everything else the gateway's own.
+    `decided_at` is when the deciding answer arrived and `launched_at` when the first target was asked, both of
+    `time.perf_counter`: what lies between is the providers' time, everything else the gateway's own.
     """
 
     selection: Selection
@@ -102,7 +103,7 @@ class _Flight:
         self._waker: asyncio.Future[None] | None = None
         self._superseded: list[str] = []
         self.durations: dict[str, float] = {}
-        self._last_arrival = self._loop.time()
+        self._launched_at = self._last_arrival = time.perf_counter()
 
     @property
     def asked(self) -> int:
@@ -138,7 +139,7 @@ class _Flight:
         except Exception as exc:  # noqa: BLE001 -- a caller that breaks its promise must not take its siblings down
             cause = exc
             outcome = Failure(target.name, FailureKind.UNKNOWN, "a fault inside the gateway")
-        self._last_arrival = now = self._loop.time()
+        self._last_arrival, now = time.perf_counter(), self._loop.time()
         self.durations[target.name] = duration = now - started
         if isinstance(outcome, Failure):
             self._request.listen(Failed(outcome, now, duration, cause))
@@ -169,7 +170,7 @@ class _Flight:
         """Write the branches that the deadline overtook into the ballot as failures."""
         late = tuple(self._running)
         if late:
-            self._last_arrival = now = self._loop.time()
+            self._last_arrival, now = time.perf_counter(), self._loop.time()
             self._request.listen(Expired(late, now))
             for name in late:
                 self.durations[name] = duration = now - self._started[name]
@@ -223,7 +224,7 @@ class _Flight:
             asked=self.asked,
             durations=self.durations,
             superseded=tuple(self._superseded),
-            launched_at=min(self._started.values()),
+            launched_at=self._launched_at,
             decided_at=self._last_arrival,
         )
 

@@ -251,3 +251,26 @@ def test_the_demo_shows_its_table_and_ends() -> None:
     with_routes, alone = answered
     assert with_routes[0] == "12"
     assert int(with_routes[1]) > int(alone[1])
+
+
+def test_overhead_is_measured_finer_than_the_loop_s_clock(tmp_path: Path, upstream: str) -> None:
+    """Uvloop's clock ticks in milliseconds; the header tells the gateway's fraction of one."""
+    port = free_port()
+    arguments = (
+        "serve",
+        "--config",
+        config_of(tmp_path, upstream),
+        "--port",
+        str(port),
+        "--metrics-port",
+        str(free_port()),
+    )
+    with started(tmp_path / "gateway.log", "base_url", *arguments, SIM_KEY="k"):
+        seen = set()
+        for _ in range(5):
+            body = b'{"model": "race", "messages": [{"role": "user", "content": "France?"}]}'
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/chat/completions", body)
+            with urllib.request.urlopen(request, timeout=10) as response:
+                seen.add(float(response.headers["x-hedgerow-overhead-ms"]))
+    assert 0 not in seen
+    assert len(seen) > 1
