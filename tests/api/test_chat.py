@@ -110,7 +110,7 @@ async def test_an_explanation_comes_only_when_asked_for() -> None:
 
 async def test_a_failing_target_costs_nothing_but_its_branch() -> None:
     """One of three answers 503 for ever: the client sees a plain 200, the metrics a rescue."""
-    routes = "  race: {targets: ['sim/a?status=503', 'sim/b?latency=0.05'], retries: 0}"
+    routes = "  race: {targets: ['sim/a?status=503', 'sim/b?latency=0.2'], retries: 0}"
     async with gateways(routes, SCRIPT) as running, running.client() as client:
         completion = await client.chat.completions.create(model="race", messages=HELLO)  # type: ignore[arg-type]
         assert completion.choices[0].message.content == "Paris"
@@ -124,13 +124,13 @@ async def test_a_failing_target_costs_nothing_but_its_branch() -> None:
     assert line["event"] == "request.finished"
     assert (line["route"], line["winner"], line["status"], line["rescued"]) == (
         "race",
-        "sim/b?latency=0.05",
+        "sim/b?latency=0.2",
         200,
         True,
     )
     assert [(branch["target"], branch["outcome"]) for branch in line["branches"]] == [
         ("sim/a?status=503", "transient"),
-        ("sim/b?latency=0.05", "answered"),
+        ("sim/b?latency=0.2", "answered"),
     ]
 
 

@@ -75,11 +75,11 @@ async def test_a_stream_through_one_target_is_the_upstream_s_own_but_for_the_mod
 
 async def test_the_first_words_win_and_not_the_first_headers() -> None:
     """Headers and role at once, words late: the target with the first words is the winner, the other is cut off."""
-    routes = "  race: {targets: ['sim/a?early=role&ttft=5', 'sim/b?latency=0.05']}"
+    routes = "  race: {targets: ['sim/a?early=role&ttft=5', 'sim/b?latency=0.2']}"
     async with gateways(routes, SCRIPT) as running:
         assert text_of(await events(running, model="race")) == WORDS
         assert (
-            running.sample("hedgerow_selected_total", route="race", target="sim/b?latency=0.05", selector="first") == 1
+            running.sample("hedgerow_selected_total", route="race", target="sim/b?latency=0.2", selector="first") == 1
         )
         assert running.sample("hedgerow_superseded_total", target="sim/a?early=role&ttft=5") == 1
         await eventually(lambda: len(running.sim.journal) == 2)

@@ -22,7 +22,7 @@ import pytest
 
 from tests.support.simulators import ROOT
 
-SCRIPT = "a: {answer: Paris}\nb: {status: 503}\n"
+SCRIPT = "a: {answer: Paris, latency: 0.2}\nb: {status: 503}\n"
 KEYS = (
     "OPENAI",
     "ANTHROPIC",
