@@ -84,7 +84,7 @@ async def test_the_first_words_win_and_not_the_first_headers() -> None:
         assert running.sample("hedgerow_superseded_total", target="sim/a?early=role&ttft=5") == 1
         await eventually(lambda: len(running.sim.journal) == 2)
         outcomes = {entry.model: entry.outcome for entry in running.sim.journal}
-        assert outcomes == {"b?latency=0.05": "completed", "a?early=role&ttft=5": "disconnected"}
+        assert outcomes == {"b?latency=0.2": "completed", "a?early=role&ttft=5": "disconnected"}
 
 
 @pytest.mark.parametrize(
