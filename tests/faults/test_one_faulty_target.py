@@ -147,12 +147,12 @@ async def test_a_stale_connection_costs_one_retry_and_no_error() -> None:
 
 
 async def test_half_of_all_calls_failing_hardly_shows() -> None:
-    """Two targets that each fail half of their calls, with one retry: 40 of 40 or very nearly (1 - 0.5^4 a request)."""
+    """Two targets that each fail half of their calls, with one retry: 37 or 38 of 40 on average (1 - 0.5^4)."""
     script = {"a": {"answer": RIGHT, "status": 503, "rate": 0.5}, "b": {"answer": RIGHT, "reset": True, "rate": 0.5}}
     async with gateways("  r: {targets: [sim/a, sim/b], select: first, retries: 1}", script) as running:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(verdict(running.base_url, "r", stream=False)) for _ in range(40)]
         alone = [await verdict(running.sim.base_url, "a", stream=False) for _ in range(40)]
     served = sum(task.result() == "served" for task in tasks)
-    assert served >= 34
+    assert served >= 30
     assert alone.count("served") < 30
