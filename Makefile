@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml uv.lock requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) -V): Hedgerow needs 3.11 or newer; say make PYTHON=python3.11"; exit 2; }
 	@if command -v uv >/dev/null; then \
 	  printf '· installing the locked dependencies with uv\n'; \
-	  uv sync --quiet --frozen --python $(PYTHON) --compile-bytecode; \
+	  uv sync --quiet --frozen --all-extras --python $(PYTHON) --compile-bytecode; \
 	else \
 	  printf '· creating %s\n' $(VENV); \
 	  $(PYTHON) -m venv --clear $(VENV) || { echo "python's venv module does not work: on Debian and Ubuntu, apt-get install python3-venv"; exit 2; }; \
@@ -35,7 +35,7 @@ demo: $(STAMP) ## Three simulated providers, one gateway, a dozen requests; ONCE
 
 test: $(STAMP) ## Run the test suite (the slow tests excepted)
 	$(SAY) 'running the tests'
-	@$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow' $(ARGS)
 
 test-slow: $(STAMP) ## Run the slow tests
 	@$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)
@@ -64,7 +64,7 @@ bench-selectors: $(STAMP) ## Replay recorded answers of real models beside the p
 lock: ## Renew uv.lock and requirements.txt (needs uv)
 	@command -v uv >/dev/null || { echo "uv is not installed: pip install uv"; exit 2; }
 	uv lock --upgrade
-	uv export --quiet --frozen --no-emit-project --format requirements-txt --output-file requirements.txt --no-header
+	uv export --quiet --frozen --all-extras --no-emit-project --format requirements-txt --output-file requirements.txt --no-header
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
