@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Protocol
 
-from gateway.api.chat import ChatCompletions
+from gateway.api.chat import ChatDialect
+from gateway.api.endpoint import Endpoint, Engine
 from gateway.api.front import Application, Front
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Outcome, ProviderSettings, Route, Settings, Target
@@ -49,7 +50,8 @@ class Gateway:
         }
         bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
         call: Caller = compose(retry, bulkhead, attempt)(self._ask)
-        chat = ChatCompletions(settings.routes, call, self._observe, self._adhoc if settings.adhoc else None)
+        engine = Engine(settings.routes, call, self._observe, self._adhoc if settings.adhoc else None)
+        chat = Endpoint(ChatDialect(), engine)
         self.asgi = Front(
             {"/chat/completions": chat}, self._rest, settings.keys, self._observe, log.fault, self._lifespan
         )

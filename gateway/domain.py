@@ -94,10 +94,14 @@ class Usage(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """A whole answer: the upstream's object as its top-level fields, each value still in the upstream's own bytes."""
+    """A whole answer: the upstream's object as its top-level fields, each value still in the upstream's own bytes.
+
+    `wire` says what kind of object it is: a chat completion, or what the request's `native` wire calls an answer.
+    """
 
     fields: Mapping[str, Raw]
     usage: Usage | None = None
+    wire: str = "chat"
 
 
 class LiveStream(Protocol):
@@ -105,8 +109,13 @@ class LiveStream(Protocol):
 
     Iterating gives lists of what arrived together: each item is the data of one server-sent event (a JSON object, never
     `[DONE]`), beginning with the ones read before the commit. It ends after a complete answer and raises
-    `errors.StreamBroken` when the upstream broke off.
+    `errors.StreamBroken` when the upstream broke off. `wire` says whose events they are, as `Answer.wire` does.
     """
+
+    @property
+    def wire(self) -> str:
+        """The protocol of the events."""
+        ...
 
     def __aiter__(self) -> AsyncIterator[list[bytes]]:
         """Give the events."""
@@ -172,12 +181,21 @@ def _ignore(_: object) -> None:
     """Listen to nothing."""
 
 
+class Native(Struct, frozen=True):
+    """A request in the words of another wire than chat completions, for targets that speak it themselves."""
+
+    wire: str
+    fields: Mapping[str, Raw]
+
+
 class ChatRequest(Struct, frozen=True):
     """What the client asked, parsed once: the top-level fields keep the client's own bytes.
 
     `fields` holds everything but `model`, `stream` and `hedgerow`. `live` says that candidates may enter the ballot at
     their first words; `logprobs` that the selector needs token log probabilities the client did not ask for. `listen`
-    hears the events of this request (see engine/events.py).
+    hears the events of this request (see engine/events.py). `native` is the same request as the client wrote it, where
+    it was written in another dialect that one of the targets speaks; with it, `fields` are its translation, or empty if
+    all targets speak it.
     """
 
     id: str
@@ -187,6 +205,7 @@ class ChatRequest(Struct, frozen=True):
     logprobs: bool = False
     headers: Mapping[str, str] = {}
     listen: Callable[[Any], None] = _ignore
+    native: Native | None = None
 
 
 class Plan(Struct, frozen=True):

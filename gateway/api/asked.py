@@ -1,4 +1,4 @@
-"""Parse a chat completion request: refuse what cannot work, keep everything else in the client's own bytes."""
+"""Parse a request: refuse what cannot work in any dialect, keep everything else in the client's own bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ class Asked(Struct, frozen=True):
     model: str
     fields: dict[str, Raw]
     stream: bool
-    include_usage: bool
     explain: bool
     overrides: dict[str, Any]
 
@@ -50,25 +49,25 @@ def parse(body: bytes) -> Asked:
             raise InvalidRequest(
                 f"`{name}` cannot be set by a request; the gateway's configuration sets it.", param=name
             )
-    model = _field(fields, "model", str, "the name of a route; GET /v1/models lists them")
-    stream = _field(fields, "stream", bool, "true or false", default=False)
-    ours: dict[str, Any] = _field(fields, "hedgerow", dict, 'an object such as {"explain": true}', default={}) or {}
-    messages = fields.get("messages")
-    if messages is None or not bytes(messages).lstrip().startswith(b"["):
-        raise InvalidRequest("`messages` is missing or not a list, expected a list of messages.", param="messages")
-    options = _field(fields, "stream_options", dict, "an object", default={}, keep=True)
+    model = field(fields, "model", str, "the name of a route; GET /v1/models lists them")
+    stream = field(fields, "stream", bool, "true or false", default=False)
+    ours: dict[str, Any] = field(fields, "hedgerow", dict, 'an object such as {"explain": true}', default={}) or {}
     explain = _explain(ours)
     ours.pop("explain", None)
-    return Asked(model, fields, stream, options.get("include_usage") is True, explain, ours)
+    return Asked(model, fields, stream, explain, ours)
 
 
 _REQUIRED = object()
 
 
-def _field(
+def field(
     fields: dict[str, Raw], name: str, kind: type, expected: str, *, default: Any = _REQUIRED, keep: bool = False
 ) -> Any:
-    """Take a field of a given type out of the request (or look at it, with `keep`)."""
+    """Take a field of a given type out of the request (or look at it, with `keep`).
+
+    Raises:
+        InvalidRequest: it is missing and has no `default`, or is of another type.
+    """
     raw = fields.get(name) if keep else fields.pop(name, None)
     if raw is None or (bytes(raw) == b"null" and default is not _REQUIRED):
         if default is _REQUIRED:
@@ -79,6 +78,13 @@ def _field(
     except (msgspec.MsgspecError, RecursionError):
         shown = bytes(raw)[:60].decode(errors="replace")
         raise InvalidRequest(f"`{name}` is {shown}, expected {expected}.", param=name) from None
+
+
+def expect_list(fields: dict[str, Raw], name: str) -> None:
+    """Refuse a request whose field `name` is not a list; what stands in it is not looked into."""
+    raw = fields.get(name)
+    if raw is None or not bytes(raw).lstrip().startswith(b"["):
+        raise InvalidRequest(f"`{name}` is missing or not a list, expected a list of {name}.", param=name)
 
 
 def _explain(ours: dict[str, Any]) -> bool:

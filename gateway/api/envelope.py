@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.api import sse
+from gateway.api.dialect import ErrorDialect
 from gateway.api.exchange import Exchange
 from gateway.errors import HedgerowError
 
@@ -23,13 +23,20 @@ def envelope(error: HedgerowError) -> bytes:
     return msgspec.json.encode({"error": described})
 
 
-async def refuse(exchange: Exchange, error: HedgerowError, headers: dict[str, str]) -> None:
-    """Answer with an error: as a response, or in-band when a stream has begun.
+class OpenAIErrors:
+    """How the clients of everything that has no dialect of its own read an error."""
 
-    An in-band error ends the stream without `[DONE]`, so that no client takes the answer for complete.
-    """
+    def error(self, error: HedgerowError, request_id: str) -> bytes:  # noqa: ARG002 -- stands in a header
+        """Return OpenAI's envelope."""
+        return envelope(error)
+
+
+async def refuse(
+    exchange: Exchange, error: HedgerowError, dialect: ErrorDialect, headers: dict[str, str] | None = None
+) -> None:
+    """Answer with an error in the client's dialect: as a response, or in-band when a stream has begun."""
     if exchange.started:
-        await exchange.write(sse.frame(envelope(error)))
-        await exchange.end()
+        await exchange.break_off(error)
     else:
-        await exchange.respond(error.status, envelope(error), {**headers, **error.headers})
+        body = dialect.error(error, exchange.id)
+        await exchange.respond(error.status, body, {**(headers or {}), **error.headers})

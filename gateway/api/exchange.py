@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from gateway.errors import BodyTooLarge, InvalidRequest
+from gateway.errors import BodyTooLarge, HedgerowError, InvalidRequest
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -38,6 +38,7 @@ class Exchange:
         self.heard = self.began
         """When the request was complete: what the client took to send it is not the gateway's time."""
         self.started = self._ended = False
+        self._in_band: Callable[[HedgerowError, str], bytes] | None = None
         offered = self.headers.get(b"x-request-id", b"")
         self.id = offered.decode() if _REQUEST_ID.fullmatch(offered) else f"req_{os.urandom(12).hex()}"
 
@@ -107,9 +108,9 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
         await self._send({"type": "http.response.body", "body": body})
 
-    async def begin_events(self, headers: Mapping[str, str]) -> None:
-        """Start a stream of server-sent events."""
-        self.started = True
+    async def begin_events(self, headers: Mapping[str, str], fail: Callable[[HedgerowError, str], bytes]) -> None:
+        """Start a stream of server-sent events; `fail` writes the event of an error that ends it."""
+        self.started, self._in_band = True, fail
         pairs = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
             (b"cache-control", b"no-cache"),
@@ -126,6 +127,12 @@ class Exchange:
         """End a started stream."""
         self._ended = True
         await self._send({"type": "http.response.body", "body": b""})
+
+    async def break_off(self, error: HedgerowError) -> None:
+        """End a started stream with an error, so that no client takes the answer for complete."""
+        if self._in_band is not None and not self._ended:
+            await self.write(self._in_band(error, self.id))
+            await self.end()
 
     def signed(self, send: Send) -> Send:
         """Return a `send` for another application that puts our `x-request-id` on its response."""

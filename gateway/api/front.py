@@ -6,23 +6,39 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 import msgspec
 
-from gateway.api.envelope import refuse
+from gateway.api.dialect import ErrorDialect
+from gateway.api.envelope import OpenAIErrors, refuse
 from gateway.api.exchange import ClientGone, Exchange, Receive, Scope, Send
 from gateway.engine.events import Finished, Listener
 from gateway.errors import HedgerowError, InternalError, MethodNotAllowed, Unauthorized
 
-Handler = Callable[[Exchange], Awaitable[None]]
+
+class Handler(Protocol):
+    """What serves the POSTs of one path, and how its clients read an error."""
+
+    @property
+    def dialect(self) -> ErrorDialect:
+        """Renders what is refused on the way to the handler."""
+        ...
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Serve one request."""
+        ...
+
+
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OTHER = "_other"
+_OPENAI = OpenAIErrors()
 _OPEN = frozenset({"/healthz", "/readyz"})
 
 
 class Front:
-    """Route by path, ask for a key where keys are configured, and let nothing escape but an OpenAI error.
+    """Route by path, ask for a key where keys are configured, and let only errors in the client's dialect out.
 
     `hot` maps a path without the optional `/v1` to its POST handler. FastAPI costs a third of a second to import, so
     `rest` builds it at the first request that needs it.
@@ -55,25 +71,28 @@ class Front:
             await send({"type": "websocket.close", "code": 1003})
             return
         exchange = Exchange(scope, receive, send)
+        handler = self._hot.get(exchange.path.rstrip("/"))
+        dialect = _OPENAI if handler is None else handler.dialect
         try:
-            await self._serve(exchange, scope, receive, send)
+            await self._serve(exchange, handler, scope, receive, send)
         except HedgerowError as error:
             self._observe(OTHER, exchange.id)(Finished(error.status, exchange.elapsed, None, error.code or error.type))
-            await refuse(exchange, error, {})
+            await refuse(exchange, error, dialect)
         except ClientGone:
             pass
         except Exception as exc:  # noqa: BLE001 -- the last line: the client gets an envelope, the log the traceback
             self._on_fault(exchange.id, exc)
-            await refuse(exchange, InternalError(exchange.id), {})
+            await refuse(exchange, InternalError(exchange.id), dialect)
 
-    async def _serve(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
-        path = exchange.path.rstrip("/") or "/"
+    async def _serve(
+        self, exchange: Exchange, handler: Handler | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        path = exchange.path.rstrip("/")
         if path in _OPEN:
             await self._probe(exchange, path)
             return
         if self._digests:
             self._authorise(exchange)
-        handler = self._hot.get(path)
         if handler is None:
             if self._rest is None:
                 self._rest = await asyncio.to_thread(self._build_rest)

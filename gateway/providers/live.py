@@ -23,6 +23,8 @@ class EventStream:
     Headers, role chunks and pings prove nothing: `commit` reads until an event carries words, a tool call or a refusal.
     """
 
+    wire = "chat"
+
     def __init__(self, target: Target) -> None:
         self._target = target
         self._ready: list[bytes] = []

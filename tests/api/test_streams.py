@@ -12,7 +12,7 @@ import openai
 import pytest
 from aiohttp import web
 
-from gateway.api import chat
+from gateway.api import endpoint
 from gateway.providers import openai_stream
 from tests.support.gateways import Running, gateways
 from tests.support.simulators import eventually
@@ -194,7 +194,7 @@ async def test_a_replayed_tool_call_has_its_index() -> None:
 
 async def test_a_waiting_stream_is_kept_alive_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     """While whole answers are awaited the connection carries comments, and the answer still comes."""
-    monkeypatch.setattr(chat, "KEEP_ALIVE_EVERY", 0.02)
+    monkeypatch.setattr(endpoint, "KEEP_ALIVE_EVERY", 0.02)
     async with gateways("  vote: {targets: ['sim/a?latency=0.2'], select: majority}", SCRIPT) as running:
         response = await running.post({"model": "vote", "messages": HELLO, "stream": True})
     assert response.body.count(b": keep-alive\n\n") >= 3
@@ -203,7 +203,7 @@ async def test_a_waiting_stream_is_kept_alive_with_comments(monkeypatch: pytest.
 
 async def test_an_error_after_keep_alives_comes_in_band(monkeypatch: pytest.MonkeyPatch) -> None:
     """The status is spent, so the error is the last event."""
-    monkeypatch.setattr(chat, "KEEP_ALIVE_EVERY", 0.02)
+    monkeypatch.setattr(endpoint, "KEEP_ALIVE_EVERY", 0.02)
     routes = "  vote: {targets: ['sim/a?latency=0.1&status=503'], select: majority, retries: 0}"
     async with gateways(routes, SCRIPT) as running:
         response = await running.post({"model": "vote", "messages": HELLO, "stream": True})

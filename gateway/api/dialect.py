@@ -1,0 +1,78 @@
+"""What a wire dialect is: how clients write a request, and how they read answers, streams and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Raw
+
+from gateway.api.asked import Asked
+from gateway.domain import Answer, Route
+from gateway.errors import HedgerowError
+
+CHAT = "chat"
+"""The inner wire: what every target understands and every other dialect is translated to and from."""
+
+
+class ErrorDialect(Protocol):
+    """How the clients of one path read an error."""
+
+    def error(self, error: HedgerowError, request_id: str) -> bytes:
+        """Return the body of an error response."""
+        ...
+
+
+class StreamWriter(Protocol):
+    """One stream to one client, in the dialect's own events. What it returns goes onto the wire as it is."""
+
+    def events(self, data: Sequence[bytes]) -> bytes:
+        """Write what came together from a live upstream: the data of events on the wire the writer was made for."""
+        ...
+
+    def replay(self, answer: Answer) -> bytes:
+        """Write a whole answer as the stream it would have been, without its end."""
+        ...
+
+    def end(self, explanation: Raw | None) -> bytes:
+        """Write the end of a complete answer."""
+        ...
+
+    def fail(self, error: HedgerowError, request_id: str) -> bytes:
+        """Write an error that ends the stream, so that no client takes what it has for a whole answer."""
+        ...
+
+
+class Dialect(ErrorDialect, Protocol):
+    """Translate between what clients speak and the inner request. Stateless: one serves all requests of its path.
+
+    `wire` names the protocol. A target that speaks it itself gets the client's own fields and its answer is passed back
+    as it came; every other one gets `translated` and its answer comes as a chat completion.
+    """
+
+    wire: str
+    keep_alive: bytes
+
+    def parse(self, body: bytes) -> Asked:
+        """Read a request; raises InvalidRequest naming the field, what it holds and what is expected."""
+        ...
+
+    def admit(self, asked: Asked, route: Route) -> None:
+        """Refuse what cannot be asked of this route, such as what a provider would keep, of several targets."""
+        ...
+
+    def translated(self, asked: Asked) -> Mapping[str, Raw]:
+        """Return the fields of the chat completion request that means the same; raises InvalidRequest."""
+        ...
+
+    def together(self, first: Answer, answers: Sequence[Answer]) -> Answer:
+        """Return one answer that holds several."""
+        ...
+
+    def whole(self, answer: Answer, asked: Asked, explanation: Raw | None) -> bytes:
+        """Return the body of a whole answer under the model's name that the client asked for."""
+        ...
+
+    def writer(self, asked: Asked, wire: str) -> StreamWriter:
+        """Return the writer of one stream whose answer or events come in on `wire`: the dialect's own, or chat."""
+        ...

@@ -1,0 +1,233 @@
+"""One endpoint in any dialect: parse, plan, fan out, select, respond."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from gateway.api import disclosure
+from gateway.api.asked import Asked
+from gateway.api.dialect import CHAT, Dialect, StreamWriter
+from gateway.api.envelope import refuse
+from gateway.api.exchange import ClientGone, Exchange
+from gateway.domain import Answer, Caller, ChatRequest, LiveStream, Native, Plan, Route
+from gateway.engine.events import Finished, Listener, Spent
+from gateway.engine.fanout import Verdict, fan_out
+from gateway.engine.plan import plan
+from gateway.errors import Abstained, AllTargetsFailed, HedgerowError, InvalidRequest, ModelNotFound
+
+KEEP_ALIVE_EVERY = 10.0
+"""Seconds of silence after which a waiting stream is kept alive; before the first time, an error still has a status."""
+
+OTHER = "_other"
+"""The route label of requests that no configured route serves."""
+
+_FORWARDED = (b"traceparent", b"tracestate")
+_encode = msgspec.json.Encoder().encode
+_choices = msgspec.json.Decoder(list[dict[str, Raw]])
+_NULL, _TRUE = Raw(b"null"), Raw(b"true")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What every endpoint asks: the routes, the caller behind them, and who listens.
+
+    `observe` makes the listener of one request, `adhoc` the route of a comma list of targets. `native` are the wires
+    beside chat completions that a provider speaks itself, by the provider's name.
+    """
+
+    routes: Mapping[str, Route]
+    call: Caller
+    observe: Callable[[str, str], Listener]
+    adhoc: Callable[[str, Mapping[str, Any]], Route] | None = None
+    native: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def route(self, asked: Asked) -> Route:
+        """Return the route that a request names or writes; raises ModelNotFound or InvalidRequest."""
+        route = self.routes.get(asked.model)
+        if route is not None and not asked.overrides:
+            return route
+        written = asked.overrides or "," in asked.model or "/" in asked.model
+        if written and self.adhoc is not None:
+            return self.adhoc(asked.model, asked.overrides)
+        if asked.overrides or "," in asked.model:
+            raise InvalidRequest(
+                "This gateway serves its configured routes only: a list of targets in `model` and the request's own "
+                "`select` or `launch` are off. The operator can allow them with `adhoc_routes: true`.",
+                param="hedgerow" if asked.overrides else "model",
+            )
+        raise ModelNotFound(asked.model, self.routes)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Serves what one dialect asks of the engine."""
+
+    dialect: Dialect
+    engine: Engine
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Serve one request; whatever goes wrong becomes an error in the client's dialect."""
+        record = _Record(exchange)
+        try:
+            asked = self.dialect.parse(await exchange.body())
+            route = self.engine.route(asked)
+            record.say = self.engine.observe(route.name, exchange.id)
+            record.route = route.name
+            with exchange.watched():
+                await self._serve(asked, route, record)
+        except HedgerowError as error:
+            await refuse(exchange, error, self.dialect, record.refused(error))
+        except ClientGone:
+            record.status = 499
+        finally:
+            if record.route == OTHER:
+                record.say = self.engine.observe(OTHER, exchange.id)
+            record.say(Finished(record.status, exchange.elapsed, record.overhead, record.error))
+
+    async def _serve(self, asked: Asked, route: Route, record: _Record) -> None:
+        exchange, rule = record.exchange, route.select
+        intent = plan(route, stream=asked.stream, now=asyncio.get_running_loop().time())
+        fields, native = (asked.fields, None) if self.dialect.wire == CHAT else self._worded(asked, route)
+        request = ChatRequest(
+            id=exchange.id,
+            model=asked.model,
+            fields=fields,
+            live=intent.live,
+            logprobs="logprobs" in rule.needs and not intent.live and fields.get("logprobs") != _TRUE,
+            headers=_forwarded(exchange, alone=len(route.targets) == 1),
+            listen=record.say,
+            native=native,
+        )
+        if asked.stream and not intent.live:
+            verdict = await self._awaited(intent, request, self.dialect.writer(asked, CHAT), record)
+        else:
+            verdict = await fan_out(intent, request, self.engine.call)
+        headers = record.decided(verdict, explain=asked.explain)
+        payload: Answer | LiveStream = verdict.selection.winner.payload
+        if verdict.selection.together and isinstance(payload, Answer):
+            payload = self.dialect.together(payload, [each.payload for each in verdict.selection.together])
+        if not isinstance(payload, Answer):
+            await _pass_on(payload, self.dialect.writer(asked, payload.wire), verdict, headers, record)
+        elif asked.stream:
+            await _replay(_presented(payload, request), self.dialect.writer(asked, payload.wire), headers, record)
+        else:
+            body = self.dialect.whole(_presented(payload, request), asked, record.explanation)
+            await exchange.respond(200, body, headers)
+        record.status = 200
+
+    def _worded(self, asked: Asked, route: Route) -> tuple[Mapping[str, Raw], Native | None]:
+        """Return the request for targets that speak chat completions, and for those that speak the dialect itself."""
+        self.dialect.admit(asked, route)
+        wire, native = self.dialect.wire, self.engine.native
+        speaking = [wire in native.get(target.provider, ()) for target in route.targets]
+        fields = {} if all(speaking) else self.dialect.translated(asked)
+        return fields, Native(wire, asked.fields) if any(speaking) else None
+
+    async def _awaited(self, intent: Plan, request: ChatRequest, writer: StreamWriter, record: _Record) -> Verdict:
+        """Fan out for a stream whose selector needs whole answers, and keep the connection alive meanwhile."""
+        exchange = record.exchange
+        work = asyncio.get_running_loop().create_task(fan_out(intent, request, self.engine.call))
+        try:
+            while not (await asyncio.wait({work}, timeout=KEEP_ALIVE_EVERY))[0]:
+                if not exchange.started:
+                    await exchange.begin_events({"x-hedgerow-route": record.route}, writer.fail)
+                await exchange.write(self.dialect.keep_alive)
+            return work.result()
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+            if not work.cancelled():
+                work.exception()  # seen, also when the client left at the same moment
+
+
+def _nobody(_: object) -> None:
+    """Listen to nothing: the route is not known yet."""
+
+
+class _Record:
+    """What is known of one request so far, for its headers, its explanation and its last event."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.say: Listener = _nobody
+        self.route = OTHER
+        self.status = 500
+        self.error: str | None = None
+        self.overhead: float | None = None
+        self.explanation: Raw | None = None
+
+    def decided(self, verdict: Verdict, *, explain: bool) -> dict[str, str]:
+        """Take the decision down; return the response's headers."""
+        exchange = self.exchange
+        before, after = verdict.launched_at - exchange.heard, time.perf_counter() - verdict.decided_at
+        self.overhead = max(0.0, before + after)
+        if explain:
+            self.explanation = disclosure.explanation(self.route, verdict, self.overhead)
+        return disclosure.headers(self.route, verdict, self.overhead)
+
+    def refused(self, error: HedgerowError) -> dict[str, str]:
+        """Take an error down; return the response's headers."""
+        self.status, self.error = error.status, error.code or error.type
+        headers = {} if self.route == OTHER else {"x-hedgerow-route": self.route}
+        if isinstance(error, AllTargetsFailed):
+            headers["x-hedgerow-branches"] = f"0/{len(error.failures)}"
+        elif isinstance(error, Abstained):
+            headers["x-hedgerow-branches"] = f"{error.answered}/{error.asked}"
+        return headers
+
+
+def _forwarded(exchange: Exchange, *, alone: bool) -> dict[str, str]:
+    """Return the client's headers that an upstream may see: an allow-list, so no credential of the client leaks.
+
+    An idempotency key says "this is the same call": several targets of one provider must not be told that.
+    """
+    given = exchange.headers
+    names = (*_FORWARDED, b"idempotency-key") if alone else _FORWARDED
+    return {name.decode(): given[name].decode("latin-1") for name in names if name in given}
+
+
+def _presented(answer: Answer, request: ChatRequest) -> Answer:
+    """Return the winner's own answer without what only the selector asked for."""
+    if not request.logprobs or answer.wire != CHAT:
+        return answer
+    choices = [
+        {**choice, "logprobs": _NULL} if "logprobs" in choice else choice
+        for choice in _choices.decode(answer.fields["choices"])
+    ]
+    return replace(answer, fields={**answer.fields, "choices": Raw(_encode(choices))})
+
+
+async def _replay(answer: Answer, writer: StreamWriter, headers: dict[str, str], record: _Record) -> None:
+    """Send a whole answer as the stream it would have been, in one write: nothing is gained by trickling it."""
+    exchange = record.exchange
+    written = writer.replay(answer) + writer.end(record.explanation)
+    if not exchange.started:
+        await exchange.begin_events(headers, writer.fail)
+    await exchange.write(written)
+    await exchange.end()
+
+
+async def _pass_on(
+    stream: LiveStream, writer: StreamWriter, verdict: Verdict, headers: dict[str, str], record: _Record
+) -> None:
+    """Pass a live stream on, event by event; its tokens are booked when it ends, however it ends."""
+    exchange = record.exchange
+    try:
+        await exchange.begin_events(headers, writer.fail)
+        async for data in stream:
+            await exchange.write(writer.events(data))
+        await exchange.write(writer.end(record.explanation))
+        await exchange.end()
+    finally:
+        await stream.aclose()
+        if stream.usage is not None:
+            record.say(Spent(verdict.selection.winner.target, stream.usage, won=True))
