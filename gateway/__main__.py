@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from gateway import config
+from gateway.config import ConfigError, durations
 from gateway.domain import Settings
 
 app = typer.Typer(
@@ -45,15 +47,21 @@ def serve(
     metrics_host: Annotated[str, typer.Option(help="The address for Prometheus.")] = "127.0.0.1",
     metrics_port: Annotated[int, typer.Option(help="The port for Prometheus.", min=1, max=65535)] = 9090,
     log_format: Annotated[LogFormat, typer.Option(help="JSON lines, or lines for people.")] = LogFormat.json,
+    workers: Annotated[int, typer.Option(help="Processes that serve; with several, one more watches them.", min=1)] = 1,
+    drain: Annotated[str, typer.Option(help="What requests in flight get after SIGTERM.")] = "30s",
+    drain_delay: Annotated[
+        str, typer.Option(help="How long to serve on after SIGTERM while /readyz says 503, for load balancers.")
+    ] = "0s",
 ) -> None:
     """Serve the routes of a configuration, or of what the environment offers."""
-    settings = _settings(config)
-    from gateway.serving import Addresses, CannotServe  # noqa: PLC0415 -- costs half a second that `check` need not pay
-    from gateway.serving import serve as run  # noqa: PLC0415
+    from gateway import serving  # noqa: PLC0415 -- what `check` need not pay
 
+    addresses = serving.Addresses(host, port, metrics_host, metrics_port)
+    seconds = _duration(drain, "--drain"), _duration(drain_delay, "--drain-delay")
+    options = serving.Options(workers, log_format is LogFormat.console, *seconds)
     try:
-        run(settings, Addresses(host, port, metrics_host, metrics_port), console=log_format is LogFormat.console)
-    except CannotServe as exc:
+        serving.serve(config, os.environ, addresses, options)
+    except (serving.CannotServe, ConfigError) as exc:
         _stop(str(exc))
 
 
@@ -155,10 +163,18 @@ def _named(targets: str) -> list[str]:
     return [target.strip() for target in targets.split(",") if target.strip()]
 
 
+def _duration(text: str, option: str) -> float:
+    if text == "0s":
+        return 0.0
+    if not re.fullmatch(durations.PATTERN, text):
+        _stop(f'{option} is {text!r}, expected a duration such as "30s".')
+    return durations.seconds(text)
+
+
 def _settings(file: Path | None) -> Settings:
     try:
         return config.discover(os.environ) if file is None else config.load(file, os.environ)
-    except config.ConfigError as exc:
+    except ConfigError as exc:
         _stop(str(exc))
 
 

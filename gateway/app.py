@@ -38,23 +38,38 @@ class Provider(Protocol):
 
 
 class Gateway:
-    """One gateway: its providers, its policies around them, its listeners, and the ASGI application in front."""
+    """One gateway: its providers, its policies around them, its listeners, and the ASGI application in front.
 
-    def __init__(self, settings: Settings, log: Log) -> None:
+    With a `previous` one it takes over what a new configuration leaves as it is: the metrics, and the providers whose
+    settings are the same, with their connections.
+    """
+
+    def __init__(self, settings: Settings, log: Log, previous: Gateway | None = None) -> None:
         self.settings = settings
         self._created = int(datetime.now(UTC).timestamp())
         self.log = log
-        self.metrics = Metrics(settings.routes.values())
+        self.metrics: Metrics = Metrics(()) if previous is None else previous.metrics
+        self.metrics.know(settings.routes.values())
+        kept = {} if previous is None else previous.unchanged(settings)
         self._providers: dict[str, Provider] = {
-            name: _provider(provider) for name, provider in settings.providers.items()
+            name: kept.get(name) or _provider(provider) for name, provider in settings.providers.items()
         }
         bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
         call: Caller = compose(retry, bulkhead, attempt)(self._ask)
         engine = Engine(settings.routes, call, self._observe, self._adhoc if settings.adhoc else None)
         chat = Endpoint(ChatDialect(), engine)
         self.asgi = Front(
-            {"/chat/completions": chat}, self._rest, settings.keys, self._observe, log.fault, self._lifespan
+            {"/chat/completions": chat}, self._rest, settings.keys, self._observe, log.fault, self.lifespan
         )
+        self.handed_down: set[str] = set()
+        if previous is not None:
+            self.asgi.ready = previous.asgi.ready
+            previous.handed_down = set(kept)
+
+    def unchanged(self, settings: Settings) -> dict[str, Provider]:
+        """Return the providers that would be the same under other settings."""
+        mine, theirs = self.settings.providers, settings.providers
+        return {name: self._providers[name] for name in mine.keys() & theirs.keys() if mine[name] == theirs[name]}
 
     async def _ask(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
         return await self._providers[target.provider](target, request, deadline)
@@ -77,14 +92,16 @@ class Gateway:
         return ops.build(self.settings.routes, version("hedgerow"), self._created)
 
     @asynccontextmanager
-    async def _lifespan(self) -> AsyncIterator[None]:
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Get ready in the background; at the end, close what no later gateway has taken over."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._get_ready())
                 yield
         finally:
-            for provider in self._providers.values():
-                await provider.aclose()
+            for name, provider in self._providers.items():
+                if name not in self.handed_down:
+                    await provider.aclose()
             self.log.close()
 
     async def _get_ready(self) -> None:

@@ -8,6 +8,7 @@ HedgerowError                    status  type
 ├── ModelNotFound                   404  invalid_request_error
 ├── NotFound                        404  invalid_request_error
 ├── MethodNotAllowed                405  invalid_request_error
+├── ShuttingDown                    503  server_error
 ├── AllTargetsFailed       fused  400 to 504, fused from the branches' failures
 ├── Abstained                       502  selector_abstained
 └── StreamBroken           in-band, after the first words were sent
@@ -96,6 +97,21 @@ class Unauthorized(HedgerowError):
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
+
+
+class ShuttingDown(HedgerowError):
+    """The gateway is being stopped, and the time for what was in flight is over; another one will answer."""
+
+    status = 503
+    code = "shutting_down"
+
+    def __init__(self) -> None:
+        super().__init__("The gateway is being restarted before this request was complete; send it again.")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """When to come again (RFC 9110, section 10.2.3)."""
+        return {"retry-after": "1"}
 
 
 class ModelNotFound(HedgerowError):

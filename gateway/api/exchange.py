@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from gateway.errors import BodyTooLarge, HedgerowError, InvalidRequest
+from gateway.errors import BodyTooLarge, HedgerowError, InvalidRequest, ShuttingDown
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,7 +37,10 @@ class Exchange:
         self.began = time.perf_counter()
         self.heard = self.began
         """When the request was complete: what the client took to send it is not the gateway's time."""
-        self.started = self._ended = False
+        self.started = self._ended = self.expired = False
+        working = asyncio.current_task()
+        assert working is not None  # noqa: S101 -- an ASGI application runs in a task
+        self._working = working
         self._in_band: Callable[[HedgerowError, str], bytes] | None = None
         offered = self.headers.get(b"x-request-id", b"")
         self.id = offered.decode() if _REQUEST_ID.fullmatch(offered) else f"req_{os.urandom(12).hex()}"
@@ -77,9 +80,7 @@ class Exchange:
 
         Servers do not cancel endpoints themselves; somebody has to wait on `receive()`.
         """
-        working = asyncio.current_task()
-        assert working is not None  # noqa: S101 -- an ASGI application runs in a task
-        gone = False
+        working, gone = self._working, False
 
         async def watch() -> None:
             nonlocal gone
@@ -95,9 +96,22 @@ class Exchange:
         except asyncio.CancelledError:
             if gone and working.uncancel() == 0:
                 raise ClientGone from None
+            if self.expired:
+                raise self.last_error() from None
             raise
         finally:
             watcher.cancel()
+
+    def expire(self) -> None:
+        """End a request that is still in flight with an error: the gateway is being stopped."""
+        if not self._ended:
+            self.expired = True
+            self._working.cancel()
+
+    def last_error(self) -> ShuttingDown:
+        """Return the error that the cancellation of `expire` stands for, and take the cancellation back."""
+        self._working.uncancel()
+        return ShuttingDown()
 
     async def respond(
         self, status: int, body: bytes, headers: Mapping[str, str], media: str = "application/json"

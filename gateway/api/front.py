@@ -60,7 +60,9 @@ class Front:
         self._observe = observe
         self._on_fault = on_fault
         self._lifespan = lifespan
-        self.ready = False
+        self.ready = self.draining = False
+        self.live: set[Exchange] = set()
+        """The requests in flight."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -73,16 +75,28 @@ class Front:
         exchange = Exchange(scope, receive, send)
         handler = self._hot.get(exchange.path.rstrip("/"))
         dialect = _OPENAI if handler is None else handler.dialect
+        self.live.add(exchange)
         try:
             await self._serve(exchange, handler, scope, receive, send)
         except HedgerowError as error:
             self._observe(OTHER, exchange.id)(Finished(error.status, exchange.elapsed, None, error.code or error.type))
             await refuse(exchange, error, dialect)
+        except asyncio.CancelledError:
+            if not exchange.expired:
+                raise
+            await refuse(exchange, exchange.last_error(), dialect)
         except ClientGone:
             pass
         except Exception as exc:  # noqa: BLE001 -- the last line: the client gets an envelope, the log the traceback
             self._on_fault(exchange.id, exc)
             await refuse(exchange, InternalError(exchange.id), dialect)
+        finally:
+            self.live.discard(exchange)
+
+    def expire(self) -> None:
+        """End every request in flight with an error."""
+        for exchange in list(self.live):
+            exchange.expire()
 
     async def _serve(
         self, exchange: Exchange, handler: Handler | None, scope: Scope, receive: Receive, send: Send
@@ -113,7 +127,7 @@ class Front:
 
     async def _probe(self, exchange: Exchange, path: str) -> None:
         well = path == "/healthz" or self.ready
-        body = msgspec.json.encode({"status": "ok" if well else "starting"})
+        body = msgspec.json.encode({"status": "ok" if well else "draining" if self.draining else "starting"})
         await exchange.respond(200 if well else 503, body, {})
 
     def _authorise(self, exchange: Exchange) -> None:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from gateway.config import document
 from gateway.config.faults import ConfigError, Faults
+from gateway.config.files import Files
 from gateway.config.node import Node
 
 OPTION = "calibration"
 LARGEST_FILE = 1024 * 1024
 
 
-def load(root: Node, folder: Path, faults: Faults) -> None:
+def load(root: Node, folder: Path, files: Files, faults: Faults) -> None:
     """Put the content of each calibration file of the routes in place of its name; `folder` holds the configuration.
 
     Only a configuration file gets this: what a request writes itself can name no file.
@@ -23,13 +24,13 @@ def load(root: Node, folder: Path, faults: Faults) -> None:
         for spec in list(select.walk()) if select else ():
             option = spec.child(OPTION)
             if option is not None and isinstance(option.value, str):
-                _replace(option, folder / option.value, faults)
+                _replace(option, folder / option.value, files, faults)
 
 
-def _replace(option: Node, path: Path, faults: Faults) -> None:
+def _replace(option: Node, path: Path, files: Files, faults: Faults) -> None:
     expected = "a file that `hedgerow calibrate` wrote"
     try:
-        content = path.read_bytes()
+        content = files.read(path)
         if len(content) > LARGEST_FILE:
             faults.found(option, f"{expected}, of at most {LARGEST_FILE} bytes")
             return

@@ -1,4 +1,4 @@
-"""Variables of the environment in a configuration: `${NAME}`, `${NAME:-default}`, and `$${` for a plain `${`."""
+"""Variables in a configuration: `${NAME}`, `${NAME:-default}`, `${file:PATH}`, and `$${` for a plain `${`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 
 from gateway.config.faults import Faults
+from gateway.config.files import VARIABLE
 from gateway.config.node import Node
 
 _REFERENCE = re.compile(
     r"""\$\$\{                                                                # an escaped brace
-      | \$\{ (?P<name>[A-Za-z_][A-Za-z0-9_]*) (?: :- (?P<default>[^{}]*) )? \}  # a variable
+      | \$\{ (?P<name>[A-Za-z_][A-Za-z0-9_]* | file:[^{}]+?) (?: :- (?P<default>[^{}]*) )? \}  # a variable or a file
       | \$\{                                                                  # neither: a mistake
     """,
     re.VERBOSE,
@@ -29,12 +30,15 @@ def interpolate(node: Node, environ: Mapping[str, str], faults: Faults) -> None:
         if reference[0] == "$${":
             return "${"
         if name is None:
-            faults.add(node, "`${` without a variable", "${NAME} or ${NAME:-default}", "write $${ for a plain ${")
+            expected = "${NAME}, ${NAME:-default} or ${file:PATH}"
+            faults.add(node, "`${` without a variable", expected, "write $${ for a plain ${")
             return ""
         node.variable = True
-        if environ.get(name):
-            return environ[name]
-        if default is None:
+        if value := environ.get(name):
+            return value
+        if default is None and name.startswith(VARIABLE):
+            faults.add(node, f"the file {name.removeprefix(VARIABLE)} cannot be read or is empty", "a file with text")
+        elif default is None:
             state = "is empty" if name in environ else "is not set"
             faults.add(node, f"the variable {name} {state}", f"it in the environment, or ${{{name}:-default}}")
         return default or ""

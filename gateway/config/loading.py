@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from gateway.config import calibrations, document, shape
 from gateway.config.credentials import digests
 from gateway.config.faults import ConfigError, Fault, Faults
+from gateway.config.files import Environment, Files
 from gateway.config.node import Node
 from gateway.config.providers import provider
 from gateway.config.routes import route
@@ -23,13 +24,14 @@ _CREDENTIAL = re.compile(r"^keys\.|(?:key|token|secret|password|credential|autho
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Settings:
-    """Return the settings that a file describes.
+def load(path: Path, environ: Mapping[str, str], files: Files | None = None) -> Settings:
+    """Return the settings that a file describes; `files` remembers what was read for it.
 
     Raises:
         ConfigError: with everything that is wrong with it.
     """
-    return _settings(_text_of(path), environ, str(path), path)
+    files = Files() if files is None else files
+    return _settings(_text_of(path, files), Environment(environ, files, path.parent), str(path), (path, files))
 
 
 def parse(text: str, environ: Mapping[str, str], source: str = "<config>") -> Settings:
@@ -41,9 +43,9 @@ def parse(text: str, environ: Mapping[str, str], source: str = "<config>") -> Se
     return _settings(text, environ, source, None)
 
 
-def _text_of(path: Path) -> str:
+def _text_of(path: Path, files: Files) -> str:
     try:
-        content = path.read_bytes()
+        content = files.read(path)
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
@@ -57,15 +59,15 @@ def _text_of(path: Path) -> str:
     raise ConfigError([fault], str(path))
 
 
-def _settings(text: str, environ: Mapping[str, str], source: str, path: Path | None) -> Settings:
+def _settings(text: str, environ: Mapping[str, str], source: str, read: tuple[Path, Files] | None) -> Settings:
     faults = Faults(source)
     root = document.read(text, environ, faults)
     shape.check(root, faults)
-    if path is not None:
-        calibrations.load(root, path.parent, faults)
+    if read is not None:
+        calibrations.load(root, read[0].parent, read[1], faults)
     settings = _build(root, faults)
     faults.raise_any()
-    return replace(settings, notes=(*_exposed(root, path), *_unencrypted(settings), *_unused(settings)))
+    return replace(settings, notes=(*_exposed(root, read and read[0]), *_unencrypted(settings), *_unused(settings)))
 
 
 def _build(root: Node, faults: Faults) -> Settings:
@@ -83,7 +85,7 @@ def _build(root: Node, faults: Faults) -> Settings:
 
 def _exposed(root: Node, path: Path | None) -> Iterator[str]:
     """Say so when everybody on the machine can read keys that are written into the file itself."""
-    if path is None or os.name == "nt" or not path.stat().st_mode & stat.S_IROTH:
+    if path is None or os.name == "nt" or not path.exists() or not path.stat().st_mode & stat.S_IROTH:
         return
     literal = [node.path for node in root.walk() if _CREDENTIAL.search(node.path) and _is_literal(node)]
     if literal:

@@ -284,7 +284,11 @@ DOCUMENT: Schema = {
     "$defs": {"select": _SELECT},
 }
 
-_VARIABLE: Schema = {"type": "string", "pattern": r"\$\{", "title": "a variable such as ${NAME} or ${NAME:-default}"}
+_VARIABLE: Schema = {
+    "type": "string",
+    "pattern": r"\$\{",
+    "title": "a variable such as ${NAME}, ${NAME:-default} or ${file:PATH}",
+}
 
 
 def json_schema() -> Schema:

@@ -10,7 +10,7 @@ import contextlib
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, BinaryIO
 
 import msgspec
@@ -35,13 +35,17 @@ class Log:
     """The log of one process."""
 
     def __init__(
-        self, stream: BinaryIO | None = None, secrets: Iterable[Secret] = (), *, console: bool = False
+        self,
+        stream: BinaryIO | None = None,
+        secrets: Iterable[Secret] = (),
+        *,
+        console: bool = False,
+        turn: int | None = None,
     ) -> None:
-        self._lines = _Batch(stream or sys.stdout.buffer)
-        spelled = {form for secret in secrets if secret.reveal() for form in _spellings(secret.reveal())}
-        known = sorted(spelled, key=len, reverse=True)
-        self._mask = re.compile(b"|".join((*map(re.escape, known), *_GENERIC)))
-        self._hints = (*known, *(hint for hints in _GENERIC.values() for hint in hints))
+        """Make a log; `turn` is the descriptor of a file whose lock says which process may write."""
+        self._lines = _Batch(stream or sys.stdout.buffer, turn)
+        self._spelled: set[bytes] = set()
+        self.learn(secrets)
         render = structlog.dev.ConsoleRenderer(colors=False) if console else _json
         self._log = structlog.wrap_logger(
             self._lines,
@@ -63,6 +67,13 @@ class Log:
             line = self._mask.sub(b"***", line)
         return line
 
+    def learn(self, secrets: Iterable[Secret]) -> None:
+        """Mask these too from now on, beside those known before: they may still be in use."""
+        self._spelled |= {form for secret in secrets if secret.reveal() for form in _spellings(secret.reveal())}
+        known = sorted(self._spelled, key=len, reverse=True)
+        self._mask = re.compile(b"|".join((*map(re.escape, known), *_GENERIC)))
+        self._hints = (*known, *(hint for hints in _GENERIC.values() for hint in hints))
+
     def listener(self, route: str, request_id: str) -> Listener:
         """Return the listener of one request, which writes its line at the end."""
         return _RequestLine(self._log, route, request_id)
@@ -74,6 +85,10 @@ class Log:
     def say(self, event: str, **fields: Any) -> None:
         """Log something of the process's own life."""
         self._log.info(event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Log something of the process's own life that somebody should look at."""
+        self._log.warning(event, **fields)
 
     def close(self) -> None:
         """Write what is still held back."""
@@ -161,10 +176,15 @@ def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> bytes:
 
 
 class _Batch:
-    """A logger for structlog that holds lines back for a moment and writes them in one call."""
+    """A logger for structlog that holds lines back for a moment and writes them in one call.
 
-    def __init__(self, stream: BinaryIO) -> None:
+    A pipe takes no more than 4 kB at once (PIPE_BUF): where several processes write to one, they take turns by a lock.
+    It is the process's own (fcntl), so that one that is killed gives its turn back.
+    """
+
+    def __init__(self, stream: BinaryIO, turn: int | None = None) -> None:
         self._stream = stream
+        self._turn = turn
         self._lines: list[bytes] = []
 
     def msg(self, line: bytes) -> None:
@@ -181,6 +201,19 @@ class _Batch:
         lines, self._lines = self._lines, []
         if lines:
             # A reader that went away must not take the gateway with it.
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(BrokenPipeError), self._my_turn():
                 self._stream.write(b"\n".join((*lines, b"")))
                 self._stream.flush()
+
+    @contextlib.contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        if self._turn is None:
+            yield
+            return
+        import fcntl  # noqa: PLC0415 -- not on Windows, where there are no workers
+
+        fcntl.lockf(self._turn, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._turn, fcntl.LOCK_UN)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from gateway.domain import Route
 from gateway.engine.events import (
@@ -44,11 +45,14 @@ class Metrics:
         self.superseded = counter("superseded", "Branches cancelled because another answer was selected.", "target")
         self.tokens = counter("tokens", "Tokens by whether the client got them.", "target", "kind", "fate")
         self.overhead = histogram("overhead_seconds", "The gateway's own share of a request's time.", OVERHEAD, "route")
-        routes = list(routes)
+        self._other = RouteMetrics(self, OTHER, [OTHER])
+        self.know(routes)
+
+    def know(self, routes: Iterable[Route]) -> None:
+        """Count for these routes from now on, and for no others."""
         self._listeners = {
             route.name: RouteMetrics(self, route.name, [t.name for t in route.targets]) for route in routes
         }
-        self._other = RouteMetrics(self, OTHER, [OTHER])
 
     def listener(self, route: str) -> Listener:
         """Return the listener of a route's requests; an unknown route shares `_other`."""
@@ -56,14 +60,7 @@ class Metrics:
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
         """Serve `/metrics` from a thread of its own, so that a scrape never holds up a request; return its stop."""
-        server, thread = start_http_server(port, host, self.registry)
-
-        def stop() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-        return stop
+        return _serve(self.registry, host, port)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"hedgerow_{name}", text, labels, registry=self.registry)
@@ -152,3 +149,47 @@ class _Bound(dict[Any, Any]):
     def __missing__(self, key: Any) -> Any:
         child = self[key] = self._bind(key)
         return child
+
+
+class Reloads:
+    """Whether the configuration that runs is the one in the file: the alert for a change that was refused."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = CollectorRegistry() if registry is None else registry
+        self._count = Counter(
+            "hedgerow_config_reloads", "Changed configurations by what became of them.", ["outcome"], registry=registry
+        )
+        self._current = Gauge(
+            "hedgerow_config_current", "1 if what runs is what the file says, 0 if that was refused.",
+            registry=registry, multiprocess_mode="mostrecent",
+        )  # fmt: skip
+        self._outcomes = {True: self._count.labels("applied"), False: self._count.labels("refused")}
+        self._current.set(1)
+
+    def __call__(self, *, applied: bool) -> None:
+        """Count one."""
+        self._outcomes[applied].inc()
+        self._current.set(float(applied))
+
+
+def serve_merged(host: str, port: int, directory: str) -> Callable[[], None]:
+    """Serve the metrics of all workers, which count into files of `directory`; return its stop."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
+    return _serve(registry, host, port)
+
+
+def forget(pid: int, directory: str) -> None:
+    """Drop the live gauges of a worker that has ended; its counters stay."""
+    mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]
+
+
+def _serve(registry: CollectorRegistry, host: str, port: int) -> Callable[[], None]:
+    server, thread = start_http_server(port, host, registry)
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return stop

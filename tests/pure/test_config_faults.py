@@ -127,7 +127,7 @@ hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
         (["retries: 1", "retries: 2"], "retries: written twice (first in line 7), expected each key once"),
         (["select: ${UNSET}"], "select: the variable UNSET is not set, expected it in the environment, or ${UNSET:-default}"),
         (["select: ${EMPTY}"], "select: the variable EMPTY is empty, expected it in the environment, or ${EMPTY:-default}"),
-        (["select: ${not-a-name}"], "select: `${` without a variable, expected ${NAME} or ${NAME:-default}; write $${ for a plain ${"),
+        (["select: ${not-a-name}"], "select: `${` without a variable, expected ${NAME}, ${NAME:-default} or ${file:PATH}; write $${ for a plain ${"),
         (["retries: ${WORD}"], "retries: found text (not shown), expected a whole number from 0 to 10"),
         (["select: ${WORD}"], "select: does not fit (not shown: a variable or a key stands in it), expected SELECTORS"),
         (["select: !important first"], "select: a YAML tag that is not known here, expected a plain value; put the value in quotes"),
