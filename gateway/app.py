@@ -17,7 +17,7 @@ from gateway.domain import Caller, ChatRequest, Deadline, Outcome, ProviderSetti
 from gateway.engine.events import Event, Listener
 from gateway.observe.log import Log
 from gateway.observe.metrics import Metrics
-from gateway.policies import Bulkhead, attempt, compose, retry
+from gateway.policies import Bulkhead, attempt, compose, retry, validated
 from gateway.providers.openai_wire import OpenAIWire
 
 
@@ -55,7 +55,7 @@ class Gateway:
             name: kept.get(name) or _provider(provider) for name, provider in settings.providers.items()
         }
         bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
-        call: Caller = compose(retry, bulkhead, attempt)(self._ask)
+        call: Caller = compose(retry, bulkhead, attempt, validated)(self._ask)
         engine = Engine(settings.routes, call, self._observe, self._adhoc if settings.adhoc else None)
         chat = Endpoint(ChatDialect(), engine)
         self.asgi = Front(

@@ -34,6 +34,8 @@ class FailureKind(StrEnum):
     CONTEXT_LENGTH = "context_length"  # the prompt does not fit this model
     CALLER_FAULT = "caller_fault"  # the request itself is wrong: every other target would say the same
     FILTERED = "filtered"  # a content policy refused
+    INVALID = "invalid"  # an answer that breaks the form asked for: no JSON, not the schema's, broken tool arguments
+    DEGENERATE = "degenerate"  # the model repeats itself until it is cut
     CIRCUIT_OPEN = "circuit_open"  # not asked: it failed too often just now
     BULKHEAD_FULL = "bulkhead_full"  # not asked: too many calls are in flight
     SUPERSEDED = "superseded"  # cancelled because another answer was selected; not a failure of the target
@@ -56,7 +58,14 @@ class FailureKind(StrEnum):
 
 
 _RETRYABLE = frozenset(
-    {FailureKind.TRANSIENT, FailureKind.RATE_LIMITED, FailureKind.EMPTY, FailureKind.MALFORMED, FailureKind.TRUNCATED}
+    {
+        FailureKind.TRANSIENT,
+        FailureKind.RATE_LIMITED,
+        FailureKind.EMPTY,
+        FailureKind.MALFORMED,
+        FailureKind.TRUNCATED,
+        FailureKind.INVALID,
+    }
 )
 _UNHEALTHY = frozenset(
     {
@@ -192,7 +201,8 @@ class ChatRequest(Struct, frozen=True):
     """What the client asked, parsed once: the top-level fields keep the client's own bytes.
 
     `fields` holds everything but `model`, `stream` and `hedgerow`. `live` says that candidates may enter the ballot at
-    their first words; `logprobs` that the selector needs token log probabilities the client did not ask for. `listen`
+    their first words; `logprobs` that the selector needs token log probabilities the client did not ask for;
+    `checks_arguments` that it wants tool arguments held against their schemas also where these are not strict. `listen`
     hears the events of this request (see engine/events.py). `native` is the same request as the client wrote it, where
     it was written in another dialect that one of the targets speaks; with it, `fields` are its translation, or empty if
     all targets speak it.
@@ -203,6 +213,7 @@ class ChatRequest(Struct, frozen=True):
     fields: Mapping[str, Raw]
     live: bool = False
     logprobs: bool = False
+    checks_arguments: bool = False
     headers: Mapping[str, str] = {}
     listen: Callable[[Any], None] = _ignore
     native: Native | None = None

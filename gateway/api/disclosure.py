@@ -59,6 +59,7 @@ def _described(candidate: Candidate, verdict: Verdict) -> dict[str, Any]:
         "text": candidate.text,
         "tool_calls": [{"name": call.name, "arguments": call.arguments} for call in candidate.tool_calls],
         "finish_reason": candidate.finish_reason,
+        "flaw": candidate.flaw or None,
         "confidence": candidate.confidence,
         "score": candidate.score,
         "weight": candidate.weight,

@@ -102,6 +102,7 @@ class Endpoint:
             fields=fields,
             live=intent.live,
             logprobs="logprobs" in rule.needs and not intent.live and fields.get("logprobs") != _TRUE,
+            checks_arguments="tool_arguments" in rule.needs,
             headers=_forwarded(exchange, alone=len(route.targets) == 1),
             listen=record.say,
             native=native,

@@ -4,5 +4,6 @@ from gateway.policies.attempt import attempt
 from gateway.policies.bulkhead import Bulkhead
 from gateway.policies.compose import compose
 from gateway.policies.retry import retry
+from gateway.policies.validation import validated
 
-__all__ = ["Bulkhead", "attempt", "compose", "retry"]
+__all__ = ["Bulkhead", "attempt", "compose", "retry", "validated"]

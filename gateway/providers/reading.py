@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from fanin import Candidate, ToolCall
+from fanin import Candidate, ToolCall, flaws
 from gateway.domain import Answer, Failure, FailureKind, Target, Usage
 from gateway.providers import classify
 
+_FILTERED = frozenset({"content_filter", "refusal"})
 _ABSENT = Raw(b"null")
 _FATAL = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -38,6 +39,8 @@ class _Message(Struct):
     tool_calls: list[_ToolCall] | None = None
     function_call: _Function | None = None
     audio: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
 
 
 class _Choice(Struct):
@@ -109,22 +112,63 @@ def read_answer(target: Target, body: bytes) -> Candidate | Failure:
         choice = reading.choices[0]
         if choice.finish_reason == "content_filter":
             return Failure(target.name, FailureKind.FILTERED, "the provider's content filter held the answer back")
-        return Failure(target.name, FailureKind.EMPTY, "the provider answered without content")
-    return candidate(target, choice, Answer(fields, reading.usage_or(None)))
+        thought = choice.message and (choice.message.reasoning_content or choice.message.reasoning)
+        what = "reasoning and no answer" if thought else "the provider answered without content"
+        return Failure(target.name, FailureKind.EMPTY, what)
+    answer = candidate(target, choice, Answer(fields, reading.usage_or(None)))
+    return _broken(answer) or answer
+
+
+def _broken(answer: Candidate) -> Failure | None:
+    """Return the failure that a whole answer is in spite of its content: a loop that was cut, a broken call."""
+    if answer.finish_reason == "length" and answer.flaw == flaws.DEGENERATE:
+        return Failure(answer.target, FailureKind.DEGENERATE, "the answer repeats itself until it is cut")
+    for call in answer.tool_calls:
+        if not _is_object(call.arguments):
+            return Failure(answer.target, FailureKind.INVALID, "the arguments of a tool call are no JSON object")
+    return None
+
+
+def _is_object(arguments: str) -> bool:
+    """Whether arguments are a JSON object; several servers write nothing where a function takes none."""
+    if not arguments or arguments.isspace():
+        return True
+    try:
+        _objects.decode(arguments)
+    except _FATAL:
+        return False
+    return True
+
+
+def _flaw(said: _Message, finish: str | None, text: str) -> str:
+    """Say what keeps a choice from being quite an answer, in a word of `fanin.flaws`."""
+    if said.refusal:
+        return flaws.REFUSED
+    if finish in _FILTERED:
+        return flaws.FILTERED
+    if flaws.repeats(text):
+        return flaws.DEGENERATE
+    if finish == "length":
+        return flaws.TRUNCATED
+    if flaws.refuses(text) and not said.tool_calls:
+        return flaws.REFUSED
+    return ""
 
 
 def candidate(target: Target, choice: _Choice, payload: object) -> Candidate:
     """Make a candidate of a choice."""
     said = choice.message or choice.delta or _Message(content=choice.text)
+    text = text_of(said.content) or said.refusal or ""
     return Candidate(
         target=target.name,
-        text=text_of(said.content) or said.refusal or "",
+        text=text,
         tool_calls=_tool_calls(said),
         finish_reason=choice.finish_reason or None,
         confidence=confidence(choice.logprobs),
         weight=target.weight,
         priority=target.priority,
         payload=payload,
+        flaw=_flaw(said, choice.finish_reason, text),
     )
 
 

@@ -1,5 +1,6 @@
 """Pure fan-in: reduce the answers of several targets to one. Standard library only, no I/O, no clock, no randomness."""
 
+from fanin import flaws
 from fanin.aggregate import collect, reduce, score_aggregate
 from fanin.ballot import Ballot, Candidate, Failure, Seat, Selection, ToolCall
 from fanin.calibration import Calibration
@@ -40,6 +41,7 @@ __all__ = [
     "defer",
     "drop_outliers",
     "first",
+    "flaws",
     "guarded",
     "json_fields",
     "majority",

@@ -24,7 +24,8 @@ class Candidate:
 
     `priority` is the target's place in its route (0 is asked first and wins ties). `confidence` lies in [0, 1] or is
     None when the target gave none; `score` is what a scorer annotated. `payload` is the caller's own business:
-    selectors hand it through and never look inside.
+    selectors hand it through and never look inside. `flaw` says why it is not quite an answer (see `fanin.flaws`):
+    selectors that compare answers let those without one decide.
     """
 
     target: str
@@ -36,6 +37,7 @@ class Candidate:
     weight: float = 1.0
     priority: int = 0
     payload: Any = field(default=None, compare=False, repr=False)
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True)

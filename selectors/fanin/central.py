@@ -9,6 +9,7 @@ from statistics import fmean, median
 from typing import Annotated, Literal, TypeAlias
 
 from fanin.ballot import Ballot, Candidate, Failure, Selection
+from fanin.flaws import sound_first
 from fanin.keys.cleaning import plain
 from fanin.order import rank
 from fanin.rule import Rule
@@ -52,7 +53,7 @@ def cluster_vote(*, threshold: Share = 0.6, cap: Cap = CAP) -> Rule:
         votes = tally.weights[tally.leader]
         return tally.selection(tally.leader, f"{votes:g} of {tally.total:g} say much the same")
 
-    return Rule("cluster_vote", decide, abstains=True)
+    return Rule("cluster_vote", sound_first(decide), abstains=True)
 
 
 def mbr(*, priors: Priors | None = None, cap: Cap = CAP) -> Rule:
@@ -67,7 +68,7 @@ def mbr(*, priors: Priors | None = None, cap: Cap = CAP) -> Rule:
     def matrix(texts: Sequence[str]) -> list[list[float]]:
         return [[chrf(hypothesis, reference) for reference in texts] for hypothesis in texts]
 
-    return Rule("mbr", _most_central(matrix, priors or {}, cap, "chrF"), heavy=True)
+    return Rule("mbr", sound_first(_most_central(matrix, priors or {}, cap, "chrF")), heavy=True)
 
 
 def medoid(*, by: Measure = "tfidf", priors: Priors | None = None, cap: Cap = CAP) -> Rule:
@@ -76,7 +77,7 @@ def medoid(*, by: Measure = "tfidf", priors: Priors | None = None, cap: Cap = CA
     Cheaper than `mbr` and blinder. Only the better half by `priors` (else by priority) can win. Do not use it where
     several targets may fail alike, for example refuse: the refusal is then in the middle. It waits for all answers.
     """
-    return Rule("medoid", _most_central(_MEASURES[by], priors or {}, cap, by))
+    return Rule("medoid", sound_first(_most_central(_MEASURES[by], priors or {}, cap, by)))
 
 
 def drop_outliers(of: Rule, *, by: Measure = "tfidf", cap: Cap = CAP) -> Rule:

@@ -63,13 +63,18 @@ def quorum(k: Annotated[int, Range(1)], of: Rule) -> Rule:
 
 
 def valid(check: CheckSpec, of: Rule) -> Rule:
-    """Let only candidates that pass the check enter the ballot of `of`; what fails it counts as a failure."""
+    """Let only candidates that pass the check enter the ballot of `of`; what fails it counts as a failure.
+
+    Do not use it for what the request itself asks for (`response_format`, `strict` tools): the gateway checks that for
+    every route, and asks again. It abstains when nothing passes.
+    """
     passes = as_check(check)
+    wanted = frozenset(getattr(passes, "needs", ()))
 
     def decide(ballot: Ballot) -> Selection | None:
         return of(admitted(ballot, passes))
 
-    return replace(of, name=f"valid({of.name})", decide=decide, live=False, abstains=True)
+    return replace(of, name=f"valid({of.name})", decide=decide, needs=of.needs | wanted, live=False, abstains=True)
 
 
 def admitted(ballot: Ballot, passes: Check) -> Ballot:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fanin.ballot import Ballot, Candidate, Seat, Selection
 from fanin.calibration import MOST, Calibration, log_odds
+from fanin.flaws import sound_first
 from fanin.keys import KeySpec, as_key
 from fanin.order import may_be_outranked, rank
 from fanin.rule import Rule
@@ -48,7 +49,7 @@ def max_confidence(
             reason += f"; {names(silent)} gave none, counted as {default:g}"
         return Selection(winner, reason, score=confidence(winner))
 
-    return Rule("max_confidence", decide, needs=_LOGPROBS)
+    return Rule("max_confidence", sound_first(decide), needs=_LOGPROBS)
 
 
 def confidence_vote(
@@ -89,7 +90,7 @@ def confidence_vote(
         reason = f"a sum of {kind} of {tally.weights[leader]:.3g} stands behind this answer"
         return tally.selection(leader, reason)
 
-    return Rule("confidence_vote", decide, needs=_LOGPROBS, abstains=True)
+    return Rule("confidence_vote", sound_first(decide), needs=_LOGPROBS, abstains=True)
 
 
 def _calibrated(fitted: Calibration, target: str, confidence: float) -> tuple[float, bool]:

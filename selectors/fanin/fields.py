@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from fanin.ballot import Ballot, Candidate, Selection
 from fanin.checks import CheckSpec, as_check
 from fanin.compose import admitted
+from fanin.flaws import sound_first
 from fanin.keys.calls import NO_CALL, Call, canonical
 from fanin.keys.calls import tool_calls as calls_key
 from fanin.keys.canonical_json import document, spelled
@@ -33,7 +34,7 @@ def tool_calls() -> Rule:
     def decide(ballot: Ballot) -> Selection | None:
         return _vote(ballot, calls_key, _torn_calls)
 
-    return Rule("tool_calls", decide)
+    return Rule("tool_calls", sound_first(decide))
 
 
 def json_fields(*, check: CheckSpec = "json") -> Rule:
@@ -47,7 +48,7 @@ def json_fields(*, check: CheckSpec = "json") -> Rule:
     def decide(ballot: Ballot) -> Selection | None:
         return _vote(admitted(ballot, passes), json_key, _torn_documents)
 
-    return Rule("json_fields", decide, abstains=True)
+    return Rule("json_fields", sound_first(decide), abstains=True)
 
 
 _Torn: TypeAlias = Callable[[Tally], tuple[Hashable, str]]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fanin.ballot import Ballot, Candidate, Seat, Selection
 from fanin.calibration import Calibration
+from fanin.flaws import sound_first
 from fanin.keys import KeySpec, as_key
 from fanin.order import rank
 from fanin.rule import Rule
@@ -60,7 +61,7 @@ def guarded(
             return None
         return _kept(tally, best, own, f"{needed} votes for another answer would override it, {against:g} agree")
 
-    return Rule("guarded", decide)
+    return Rule("guarded", sound_first(decide))
 
 
 def _kept(tally: Tally, best: Candidate, own: Hashable | None, guard: str) -> Selection:

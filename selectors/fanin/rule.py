@@ -21,7 +21,8 @@ Factory: TypeAlias = Callable[..., "Rule"]
 class Rule:
     """A selector with a name, and what it declares about itself.
 
-    `needs` names what the caller must ask the targets for (`"logprobs"` is the only word today). `live` says that the
+    `needs` names what the caller must ask the targets for (`"logprobs"`) or find out (`"tool_arguments"`: whether they
+    fit the schemas of the tools, else the candidate has the flaw `invalid`). `live` says that the
     rule decides on the first candidate it sees whatever that candidate says, so the answer may be streamed to the
     client while it is still being written. `abstains` says that it may give no selection on a closed ballot that has
     candidates. `exempt` names the laws that it does not keep: `"final"` where it decides before it is certain (as

@@ -46,7 +46,7 @@ class Catalogue(Generic[_T]):
 
     A value is a name, `{name: {option: ...}}`, or the function itself. A function with a single option takes its value
     without naming it: `{regex: "(a|b)"}`. `on` is the parameter that is no option but what the function works on;
-    without it the functions are factories and are called with their options.
+    functions without it are factories and are called with their options.
     """
 
     kind: str
@@ -88,7 +88,7 @@ class Catalogue(Generic[_T]):
     def _make(self, name: str, given: Any, named_at: str, path: str) -> _T:
         function = self.find(name, named_at)
         options = self._options(function, given, path)
-        if self.on:
+        if self.on and self.on in inspect.signature(function).parameters:
             return functools.partial(function, **options) if options else function  # type: ignore[return-value]
         try:
             return function(**options)  # type: ignore[no-any-return]

@@ -112,6 +112,7 @@ def _outcome(draw: st.DrawFn, seat: Seat, palette: list[str]) -> Candidate | Fai
         score=draw(st.sampled_from([None, 0.0, 1.0])),
         weight=seat.weight,
         priority=seat.priority,
+        flaw=draw(st.sampled_from(["", "", "", "", "truncated", "refused"])),
     )
 
 

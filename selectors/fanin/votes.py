@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias
 
 from fanin.ballot import Ballot, Candidate, Seat, Selection
 from fanin.calibration import Calibration, log_odds
+from fanin.flaws import sound_first
 from fanin.keys import KeySpec, as_key
 from fanin.rule import Rule
 from fanin.spec import Range
@@ -41,7 +42,9 @@ def majority(
             return None
         return tally.selection(tally.leader, _why(tally, ballot, agreed=agreed))
 
-    return Rule("majority", decide, abstains=True, exempt=frozenset({"final"} if agree is not None else ()))
+    return Rule(
+        "majority", sound_first(decide), abstains=True, exempt=frozenset({"final"} if agree is not None else ())
+    )
 
 
 def weighted(
@@ -82,7 +85,7 @@ def weighted(
         weight = f"{tally.weights[tally.leader]:g} of {tally.total:g}"
         return tally.selection(tally.leader, f"a weight of {weight} stands behind this answer")
 
-    return Rule("weighted", decide, abstains=True)
+    return Rule("weighted", sound_first(decide), abstains=True)
 
 
 def _why(tally: Tally, ballot: Ballot, *, agreed: bool) -> str:

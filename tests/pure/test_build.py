@@ -47,6 +47,7 @@ def test_a_value_becomes_a_rule(spec: Any, name: str) -> None:
 
 
 EVERY = listed(sorted(BUILTINS))
+CHECKS = "json, json_schema, language, length, refusal, regex or tool_arguments"
 PATTERN = "a regular expression"
 KEYS = "choice, json, json_field, latex, number, python, regex, text or tool_calls"
 FORM = "the name of a selector, one name with its options, or a list of these"
@@ -116,7 +117,7 @@ FORM = "the name of a selector, one name with its options, or a list of these"
         ({"defer": {"majority": {"agree": -1}}}, ["defer.majority.agree: is -1, expected an integer >= 1"]),
         (
             {"valid": {"check": "jsn", "of": "first"}},
-            ["valid.check: unknown check 'jsn'; did you mean 'json'?, expected json, length or regex"],
+            [f"valid.check: unknown check 'jsn'; did you mean 'json'?, expected {CHECKS}"],
         ),
         (
             ["first", {"majority": {"agree": "x"}}, "wat"],
