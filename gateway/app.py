@@ -10,19 +10,27 @@ from importlib.metadata import version
 from typing import Any, Protocol
 
 from gateway.api.chat import ChatDialect
+from gateway.api.count_tokens import CountTokens
 from gateway.api.endpoint import Endpoint, Engine
 from gateway.api.front import Application, Front
+from gateway.api.messages import MessagesDialect
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Outcome, ProviderSettings, Route, Settings, Target
 from gateway.engine.events import Event, Listener
 from gateway.observe.log import Log
 from gateway.observe.metrics import Metrics
 from gateway.policies import Bulkhead, attempt, compose, retry, validated
+from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
 
 
 class Provider(Protocol):
-    """What the gateway needs of a provider: a caller that can be closed."""
+    """What the gateway needs of a provider: a caller that can be closed.
+
+    `native` are the wires beside chat completions in which a request can be passed to it as the client wrote it.
+    """
+
+    native: frozenset[str]
 
     async def __call__(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
         """Ask one target."""
@@ -56,10 +64,19 @@ class Gateway:
         }
         bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
         call: Caller = compose(retry, bulkhead, attempt, validated)(self._ask)
-        engine = Engine(settings.routes, call, self._observe, self._adhoc if settings.adhoc else None)
-        chat = Endpoint(ChatDialect(), engine)
+        native = {name: provider.native for name, provider in self._providers.items()}
+        engine = Engine(settings.routes, call, self._observe, self._adhoc if settings.adhoc else None, native)
         self.asgi = Front(
-            {"/chat/completions": chat}, self._rest, settings.keys, self._observe, log.fault, self.lifespan
+            {
+                "/chat/completions": Endpoint(ChatDialect(), engine),
+                "/messages": Endpoint(MessagesDialect(), engine),
+                "/messages/count_tokens": CountTokens(engine),
+            },
+            self._rest,
+            settings.keys,
+            self._observe,
+            log.fault,
+            self.lifespan,
         )
         self.handed_down: set[str] = set()
         if previous is not None:
@@ -117,6 +134,8 @@ class Gateway:
 def _provider(settings: ProviderSettings) -> Provider:
     if settings.api == "openai":
         return OpenAIWire(settings)
+    if settings.api == "anthropic":
+        return AnthropicWire(settings)
     from gateway.providers.via_litellm import LitellmProvider  # noqa: PLC0415 -- brings litellm, only where needed
 
     return LitellmProvider(settings)

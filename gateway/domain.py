@@ -191,10 +191,14 @@ def _ignore(_: object) -> None:
 
 
 class Native(Struct, frozen=True):
-    """A request in the words of another wire than chat completions, for targets that speak it themselves."""
+    """A request in the words of another wire than chat completions, for targets that speak it themselves.
+
+    `headers` are those of the client's that belong to the wire, such as its version.
+    """
 
     wire: str
     fields: Mapping[str, Raw]
+    headers: Mapping[str, str] = {}
 
 
 class ChatRequest(Struct, frozen=True):
@@ -264,9 +268,9 @@ class Secret:
 class ProviderSettings:
     """How to reach one provider.
 
-    `api` is `"openai"` for every upstream that our own wire client serves; any other word is litellm's name of the
-    provider. `options` are further keyword arguments for litellm (`api_version`, `aws_region_name`, ...); `concurrency`
-    is how many calls may be in flight at once.
+    `api` is `"openai"` or `"anthropic"` for every upstream that our own wire clients serve; any other word is litellm's
+    name of the provider. `options` are further keyword arguments for litellm (`api_version`, `aws_region_name`, ...);
+    `concurrency` is how many calls may be in flight at once.
     """
 
     name: str

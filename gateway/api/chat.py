@@ -11,7 +11,7 @@ from msgspec import Raw
 from gateway.api import sse
 from gateway.api.asked import Asked, expect_list, field, parse
 from gateway.api.collected import together
-from gateway.api.dialect import CHAT
+from gateway.api.dialect import CHAT, Translation
 from gateway.api.envelope import envelope
 from gateway.domain import Answer, Route
 from gateway.errors import HedgerowError
@@ -30,6 +30,8 @@ class ChatDialect:
 
     wire = CHAT
     keep_alive = sse.COMMENT
+    id_headers: tuple[bytes, ...] = ()
+    forwarded: tuple[bytes, ...] = ()
 
     def parse(self, body: bytes) -> Asked:
         """Read a request."""
@@ -41,9 +43,9 @@ class ChatDialect:
     def admit(self, asked: Asked, route: Route) -> None:
         """Refuse nothing: what a provider cannot do is its branch's failure."""
 
-    def translated(self, asked: Asked) -> Mapping[str, Raw]:
+    def translated(self, asked: Asked) -> Translation:
         """Return the client's own fields."""
-        return asked.fields
+        return Translation(asked.fields)
 
     def together(self, first: Answer, answers: Sequence[Answer]) -> Answer:
         """Return one answer with the choices of all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import Raw
 
@@ -15,8 +15,20 @@ CHAT = "chat"
 """The inner wire: what every target understands and every other dialect is translated to and from."""
 
 
+class Translation(NamedTuple):
+    """The fields of a chat completion request, and the names of what the client sent and no target is told."""
+
+    fields: Mapping[str, Raw]
+    dropped: Sequence[str] = ()
+
+
 class ErrorDialect(Protocol):
-    """How the clients of one path read an error."""
+    """How the clients of one path read an error.
+
+    `id_headers` are the names, besides `x-request-id`, under which they look for the request's id.
+    """
+
+    id_headers: tuple[bytes, ...]
 
     def error(self, error: HedgerowError, request_id: str) -> bytes:
         """Return the body of an error response."""
@@ -47,11 +59,13 @@ class Dialect(ErrorDialect, Protocol):
     """Translate between what clients speak and the inner request. Stateless: one serves all requests of its path.
 
     `wire` names the protocol. A target that speaks it itself gets the client's own fields and its answer is passed back
-    as it came; every other one gets `translated` and its answer comes as a chat completion.
+    as it came; every other one gets `translated` and its answer comes as a chat completion. `forwarded` are the
+    client's headers that belong to the protocol and go to targets that speak it.
     """
 
     wire: str
     keep_alive: bytes
+    forwarded: tuple[bytes, ...]
 
     def parse(self, body: bytes) -> Asked:
         """Read a request; raises InvalidRequest naming the field, what it holds and what is expected."""
@@ -61,8 +75,8 @@ class Dialect(ErrorDialect, Protocol):
         """Refuse what cannot be asked of this route, such as what a provider would keep, of several targets."""
         ...
 
-    def translated(self, asked: Asked) -> Mapping[str, Raw]:
-        """Return the fields of the chat completion request that means the same; raises InvalidRequest."""
+    def translated(self, asked: Asked) -> Translation:
+        """Return the chat completion request that means the same; raises InvalidRequest."""
         ...
 
     def together(self, first: Answer, answers: Sequence[Answer]) -> Answer:

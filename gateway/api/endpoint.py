@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,7 +95,7 @@ class Endpoint:
     async def _serve(self, asked: Asked, route: Route, record: _Record) -> None:
         exchange, rule = record.exchange, route.select
         intent = plan(route, stream=asked.stream, now=asyncio.get_running_loop().time())
-        fields, native = (asked.fields, None) if self.dialect.wire == CHAT else self._worded(asked, route)
+        fields, native = (asked.fields, None) if self.dialect.wire == CHAT else self._worded(asked, route, record)
         request = ChatRequest(
             id=exchange.id,
             model=asked.model,
@@ -124,13 +124,17 @@ class Endpoint:
             await exchange.respond(200, body, headers)
         record.status = 200
 
-    def _worded(self, asked: Asked, route: Route) -> tuple[Mapping[str, Raw], Native | None]:
+    def _worded(self, asked: Asked, route: Route, record: _Record) -> tuple[Mapping[str, Raw], Native | None]:
         """Return the request for targets that speak chat completions, and for those that speak the dialect itself."""
         self.dialect.admit(asked, route)
         wire, native = self.dialect.wire, self.engine.native
         speaking = [wire in native.get(target.provider, ()) for target in route.targets]
-        fields = {} if all(speaking) else self.dialect.translated(asked)
-        return fields, Native(wire, asked.fields) if any(speaking) else None
+        fields: Mapping[str, Raw] = {}
+        if not all(speaking):
+            fields, record.dropped = self.dialect.translated(asked)
+        if not any(speaking):
+            return fields, None
+        return fields, Native(wire, asked.fields, record.exchange.given(self.dialect.forwarded))
 
     async def _awaited(self, intent: Plan, request: ChatRequest, writer: StreamWriter, record: _Record) -> Verdict:
         """Fan out for a stream whose selector needs whole answers, and keep the connection alive meanwhile."""
@@ -165,6 +169,7 @@ class _Record:
         self.error: str | None = None
         self.overhead: float | None = None
         self.explanation: Raw | None = None
+        self.dropped: Sequence[str] = ()
 
     def decided(self, verdict: Verdict, *, explain: bool) -> dict[str, str]:
         """Take the decision down; return the response's headers."""
@@ -173,7 +178,10 @@ class _Record:
         self.overhead = max(0.0, before + after)
         if explain:
             self.explanation = disclosure.explanation(self.route, verdict, self.overhead)
-        return disclosure.headers(self.route, verdict, self.overhead)
+        headers = disclosure.headers(self.route, verdict, self.overhead)
+        if self.dropped:
+            headers["x-hedgerow-dropped"] = ",".join(self.dropped)
+        return headers
 
     def refused(self, error: HedgerowError) -> dict[str, str]:
         """Take an error down; return the response's headers."""
@@ -191,9 +199,7 @@ def _forwarded(exchange: Exchange, *, alone: bool) -> dict[str, str]:
 
     An idempotency key says "this is the same call": several targets of one provider must not be told that.
     """
-    given = exchange.headers
-    names = (*_FORWARDED, b"idempotency-key") if alone else _FORWARDED
-    return {name.decode(): given[name].decode("latin-1") for name in names if name in given}
+    return exchange.given((*_FORWARDED, b"idempotency-key") if alone else _FORWARDED)
 
 
 def _presented(answer: Answer, request: ChatRequest) -> Answer:

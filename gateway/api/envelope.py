@@ -26,6 +26,8 @@ def envelope(error: HedgerowError) -> bytes:
 class OpenAIErrors:
     """How the clients of everything that has no dialect of its own read an error."""
 
+    id_headers: tuple[bytes, ...] = ()
+
     def error(self, error: HedgerowError, request_id: str) -> bytes:  # noqa: ARG002 -- stands in a header
         """Return OpenAI's envelope."""
         return envelope(error)

@@ -41,6 +41,7 @@ class Exchange:
         working = asyncio.current_task()
         assert working is not None  # noqa: S101 -- an ASGI application runs in a task
         self._working = working
+        self.id_headers: tuple[bytes, ...] = ()
         self._in_band: Callable[[HedgerowError, str], bytes] | None = None
         offered = self.headers.get(b"x-request-id", b"")
         self.id = offered.decode() if _REQUEST_ID.fullmatch(offered) else f"req_{os.urandom(12).hex()}"
@@ -49,6 +50,10 @@ class Exchange:
     def elapsed(self) -> float:
         """Seconds since the request came in."""
         return time.perf_counter() - self.began
+
+    def given(self, names: Iterable[bytes]) -> dict[str, str]:
+        """Return those of the client's headers that it sent."""
+        return {name.decode(): self.headers[name].decode("latin-1") for name in names if name in self.headers}
 
     async def body(self, limit: int = MAX_BODY) -> bytes:
         """Read the whole body.
@@ -160,5 +165,7 @@ class Exchange:
 
     def _pairs(self, headers: Mapping[str, str]) -> Iterable[tuple[bytes, bytes]]:
         yield b"x-request-id", self.id.encode()
+        for other in self.id_headers:
+            yield other, self.id.encode()
         for name, value in headers.items():
             yield name.encode("ascii"), value.encode("latin-1", "replace")

@@ -75,6 +75,7 @@ class Front:
         exchange = Exchange(scope, receive, send)
         handler = self._hot.get(exchange.path.rstrip("/"))
         dialect = _OPENAI if handler is None else handler.dialect
+        exchange.id_headers = dialect.id_headers
         self.live.add(exchange)
         try:
             await self._serve(exchange, handler, scope, receive, send)

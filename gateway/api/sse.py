@@ -11,3 +11,8 @@ def frame(data: bytes) -> bytes:
     if b"\n" in data or b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ")
     return b"data: %b\n\n" % data
+
+
+def named(kind: str, data: bytes) -> bytes:
+    """Frame one event that has a name."""
+    return b"event: %b\n%b" % (kind.encode(), frame(data))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 class Profile:
     """A provider by its well-known name.
 
-    `api` is `openai` for what our own wire client serves, else litellm's name. `keys` and `addresses` are the variables
-    in which its key and its address are commonly kept, the one we tell people about first; a provider without `keys`
-    needs none. `model` is one good current model, None where only the operator can know.
+    `api` is `openai` or `anthropic` for what our own wire clients serve, else litellm's name. `keys` and `addresses`
+    are the variables in which its key and its address are commonly kept, the one we tell people about first; a provider
+    without `keys` needs none. `model` is one good current model, None where only the operator can know.
     """
 
     api: str
@@ -48,11 +48,13 @@ PROFILES = {
 }
 """The order is the one in which `hedgerow serve` without a file prefers what it finds."""
 
+OURS = frozenset({"anthropic", "openai"})
+"""What our own wire clients speak."""
+
 LITELLM = frozenset(
     {
         "ai21",
         "amazon_nova",
-        "anthropic",
         "azure_ai",
         "baseten",
         "bedrock",

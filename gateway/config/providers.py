@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from gateway.config.catalog import PROFILES, PROJECT, REGION, Profile
+from gateway.config.catalog import OURS, PROFILES, PROJECT, REGION, Profile
 from gateway.config.credentials import credential
 from gateway.config.faults import Faults, did_you_mean
 from gateway.config.node import Node, masked, step
@@ -18,7 +18,7 @@ _V = TypeVar("_V")
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _OURS = frozenset({"connection", "content-length", "content-type", "host", "transfer-encoding"})
-_OPENAI_WIRE = "headers and query for an OpenAI-compatible server"
+_OUR_WIRE = "headers and query for a server that our own client asks"
 
 
 class Masked(dict[str, _V]):
@@ -83,8 +83,9 @@ def _base_url(node: Node, profile: Profile, faults: Faults, *, azure: bool) -> s
         port_fits = False
     if not port_fits:
         faults.found(given, "an address with a port from 1 to 65535, or without a port")
-    if address.endswith("/chat/completions"):
-        faults.found(given, "the address without /chat/completions")
+    for path in ("/chat/completions", "/messages"):
+        if address.endswith(path):
+            faults.found(given, f"the address without {path}")
     if azure and not urlsplit(address).path:
         # The v1 API needs no dated api-version: learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle
         return f"{address}/openai/v1"
@@ -115,12 +116,12 @@ def _options(node: Node, profile: Profile, faults: Faults) -> Mapping[str, Any]:
         given = node.child(key)
         if given is None or (profile.api == "openai" and key == "api_version"):
             continue
-        if profile.api == "openai":
-            faults.add(given, "not used with this api", _OPENAI_WIRE)
+        if profile.api in OURS:
+            faults.add(given, "not used with this api", _OUR_WIRE)
         elif option is None:
             faults.add(given, f"not used with api {profile.api}", "litellm's own name for it under options")
         else:
             options[option] = given.value
-    if profile.api == "openai" and (given := node.child("options")) is not None:
-        faults.add(given, "not used with this api", _OPENAI_WIRE)
+    if profile.api in OURS and (given := node.child("options")) is not None:
+        faults.add(given, "not used with this api", _OUR_WIRE)
     return options

@@ -67,7 +67,7 @@ _PROVIDER_SETTINGS: Schema = {
             "pattern": r"^https?://[^\s/?#@\\]+(?:/[^\s?#\\]*)?$",
             "writeOnly": False,
             "title": "an address such as http://127.0.0.1:8000/v1, without user, password and query",
-            "description": "Where the API begins: what stands before /chat/completions.",
+            "description": "Where the API begins: what stands before /chat/completions (of Anthropic's: /v1/messages).",
         },
         "api_key": {
             "type": "string",

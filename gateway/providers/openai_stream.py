@@ -84,9 +84,13 @@ class WireStream(EventStream):
         else:
             self._ready.append(data)
             self._note(reading)
-            if self._complete and self._watch is not None:
-                self._watch.cancel()
-                self._watch = self._loop.call_later(GRACE, self._look)
+            self._hurry()
+
+    def _hurry(self) -> None:
+        """Wait for the end of a complete answer no longer than the grace period."""
+        if self._complete and self._watch is not None:
+            self._watch.cancel()
+            self._watch = self._loop.call_later(GRACE, self._look)
 
     def _end(self, failure: Failure) -> None:
         """Note the end of the stream: after a `finish_reason` the answer is complete, whatever the connection does."""

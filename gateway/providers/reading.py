@@ -88,7 +88,10 @@ def is_content(choice: _Choice) -> bool:
     said = choice.delta or choice.message
     if said is None:
         return bool(choice.text)
-    return bool(said.content or said.tool_calls or said.function_call or said.refusal or said.audio)
+    called = (
+        said.function_call is not None and said.function_call.name
+    )  # Snowflake sends an empty one with every answer
+    return bool(said.content or said.tool_calls or called or said.refusal or said.audio)
 
 
 def read_answer(target: Target, body: bytes) -> Candidate | Failure:
@@ -116,10 +119,10 @@ def read_answer(target: Target, body: bytes) -> Candidate | Failure:
         what = "reasoning and no answer" if thought else "the provider answered without content"
         return Failure(target.name, FailureKind.EMPTY, what)
     answer = candidate(target, choice, Answer(fields, reading.usage_or(None)))
-    return _broken(answer) or answer
+    return broken(answer) or answer
 
 
-def _broken(answer: Candidate) -> Failure | None:
+def broken(answer: Candidate) -> Failure | None:
     """Return the failure that a whole answer is in spite of its content: a loop that was cut, a broken call."""
     if answer.finish_reason == "length" and answer.flaw == flaws.DEGENERATE:
         return Failure(answer.target, FailureKind.DEGENERATE, "the answer repeats itself until it is cut")
@@ -140,9 +143,9 @@ def _is_object(arguments: str) -> bool:
     return True
 
 
-def _flaw(said: _Message, finish: str | None, text: str) -> str:
-    """Say what keeps a choice from being quite an answer, in a word of `fanin.flaws`."""
-    if said.refusal:
+def flaw(text: str, finish: str | None, *, refused: bool, calls: bool) -> str:
+    """Say what keeps an answer from being quite one, in a word of `fanin.flaws`."""
+    if refused:
         return flaws.REFUSED
     if finish in _FILTERED:
         return flaws.FILTERED
@@ -150,7 +153,7 @@ def _flaw(said: _Message, finish: str | None, text: str) -> str:
         return flaws.DEGENERATE
     if finish == "length":
         return flaws.TRUNCATED
-    if flaws.refuses(text) and not said.tool_calls:
+    if flaws.refuses(text) and not calls:
         return flaws.REFUSED
     return ""
 
@@ -168,7 +171,7 @@ def candidate(target: Target, choice: _Choice, payload: object) -> Candidate:
         weight=target.weight,
         priority=target.priority,
         payload=payload,
-        flaw=_flaw(said, choice.finish_reason, text),
+        flaw=flaw(text, choice.finish_reason, refused=bool(said.refusal), calls=bool(said.tool_calls)),
     )
 
 
@@ -185,7 +188,7 @@ def text_of(content: Any) -> str:
 
 def _tool_calls(said: _Message) -> tuple[ToolCall, ...]:
     calls = [(call.id, call.function) for call in said.tool_calls or ()]
-    if said.function_call is not None:
+    if said.function_call is not None and said.function_call.name:
         calls.append((None, said.function_call))
     return tuple(
         ToolCall(function.name or "", _arguments(function.arguments), name or "")

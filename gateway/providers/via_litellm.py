@@ -74,6 +74,8 @@ class LitellmProvider:
     around this call.
     """
 
+    native: frozenset[str] = frozenset()
+
     def __init__(self, settings: ProviderSettings) -> None:
         self._settings = settings
         self._session: aiohttp.ClientSession | None = None

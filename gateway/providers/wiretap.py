@@ -19,8 +19,8 @@ from msgspec import Raw, Struct
 
 from gateway.domain import Failure, FailureKind
 from gateway.providers import classify
-from gateway.providers.openai_wire import CONNECT_TIMEOUT, MAX_ANSWER
 from gateway.providers.sse import SSEParser
+from gateway.providers.upstream import CONNECT_TIMEOUT, MAX_ANSWER
 
 _KEPT = 64 * 1024
 """Bytes of a body that are kept to explain a failure."""

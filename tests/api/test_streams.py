@@ -268,7 +268,7 @@ async def test_connections_are_used_again_after_streams_and_answers() -> None:
     async with gateways("  one: {targets: [sim/a]}", SCRIPT) as running:
         for number in range(10):
             await running.post({"model": "one", "messages": HELLO, "stream": number % 2 == 0})
-        session = running.gateway._providers["sim"]._session  # type: ignore[attr-defined]
+        session = running.gateway._providers["sim"]._upstream._session  # type: ignore[attr-defined]
         assert sum(map(len, session.connector._conns.values())) == 1
 
 

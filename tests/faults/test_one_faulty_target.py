@@ -62,12 +62,12 @@ AFTER_WORDS = [
 ]
 
 
-async def verdict(base_url: str, model: str, *, stream: bool) -> str:
+async def verdict(base_url: str, model: str, *, stream: bool, patience: float = PATIENCE) -> str:
     """Ask as a client with some patience; say `served`, `error`, or what else it had to make do with."""
     body = {"model": model, "messages": [{"role": "user", "content": "17 * 23?"}], "stream": stream}
     try:
         async with (
-            asyncio.timeout(PATIENCE),
+            asyncio.timeout(patience),
             aiohttp.ClientSession() as session,
             session.post(f"{base_url}/chat/completions", json=body) as response,
         ):
@@ -150,8 +150,9 @@ async def test_half_of_all_calls_failing_hardly_shows() -> None:
     """Two targets that each fail half of their calls, with one retry: 37 or 38 of 40 on average (1 - 0.5^4)."""
     script = {"a": {"answer": RIGHT, "status": 503, "rate": 0.5}, "b": {"answer": RIGHT, "reset": True, "rate": 0.5}}
     async with gateways("  r: {targets: [sim/a, sim/b], select: first, retries: 1}", script) as running:
+        # Nothing hangs here: the patience is for a busy machine.
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(verdict(running.base_url, "r", stream=False)) for _ in range(40)]
+            tasks = [group.create_task(verdict(running.base_url, "r", stream=False, patience=30.0)) for _ in range(40)]
         alone = [await verdict(running.sim.base_url, "a", stream=False) for _ in range(40)]
     served = sum(task.result() == "served" for task in tasks)
     assert served >= 30

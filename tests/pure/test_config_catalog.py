@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.config.catalog import LITELLM, PROFILES, PROJECT, REGION
+from gateway.config.catalog import LITELLM, OURS, PROFILES, PROJECT, REGION
 
 LOCAL = {"ollama", "vllm"}
 
@@ -44,7 +44,7 @@ def litellm_models() -> dict[str, Any]:
 
 def test_every_api_that_is_not_ours_is_one_of_litellm() -> None:
     """A word that litellm does not know would fail only at the first request."""
-    ours = {profile.api for profile in PROFILES.values()} - {"openai"}
+    ours = {profile.api for profile in PROFILES.values()} - OURS
     assert len(litellm_providers()) > 50
     assert (LITELLM | ours | REGION.keys() | PROJECT.keys()) - litellm_providers() == set()
     assert ours <= LITELLM

@@ -78,9 +78,14 @@ class Running:
 async def gateways(
     routes: str, script: ScriptSource | None = None, *, head: str = "", environ: Mapping[str, str] | None = None
 ) -> AsyncIterator[Running]:
-    """Start a simulator and a gateway whose `routes:` block is given; `{sim}` in it is the simulator's base URL."""
+    """Start a simulator and a gateway whose `routes:` block is given.
+
+    `head` stands between `providers:`, to which its indented lines belong, and `routes:`; `{sim}` in it is the
+    simulator's base URL.
+    """
     async with Simulator(script) as sim:
-        text = f"providers:\n  sim: {{api: openai, base_url: '{sim.base_url}', api_key: sk-provider-canary}}\n{head}\n"
+        text = f"providers:\n  sim: {{api: openai, base_url: '{sim.base_url}', api_key: sk-provider-canary}}\n"
+        text += head.replace("{sim}", sim.base_url) + "\n"
         settings = config.parse(text + "routes:\n" + routes, environ or {})
         written = io.BytesIO()
         gateway = Gateway(settings, Log(written, [p.api_key for p in settings.providers.values() if p.api_key]))

@@ -1,0 +1,108 @@
+"""One provider's pooled connections: a body out, an outcome in. The wires of our own share it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+from msgspec import Struct
+from yarl import URL
+
+from fanin import Candidate
+from gateway.domain import Failure, FailureKind, Outcome, Target
+from gateway.providers import classify
+from gateway.providers.live import EventStream
+
+CONNECT_TIMEOUT = 5.0
+MAX_ANSWER = 16 * 1024 * 1024
+_LARGE = 1024 * 1024
+
+
+class Call(Struct, frozen=True):
+    """One request, and who reads its answer: `read` a whole one, `stream` one in events if they were asked for."""
+
+    url: URL
+    body: bytes
+    read: Callable[[Target, bytes], Outcome]
+    stream: Callable[[Target, aiohttp.ClientResponse], EventStream] | None = None
+    headers: Mapping[str, str] = {}
+
+
+class Upstream:
+    """The connections. Cancelling a call closes its connection, which stops the upstream's work."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = {
+            "content-type": "application/json",
+            "accept": "*/*",
+            "accept-encoding": "gzip, deflate",
+            "user-agent": "hedgerow",
+            **headers,
+        }
+        self._session: aiohttp.ClientSession | None = None
+
+    def open(self) -> aiohttp.ClientSession:
+        """Return the pool; connections are made when they are needed."""
+        # Made inside the running loop, at the first call. The bulkhead limits calls, so the pool itself need not.
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._headers,
+                auto_decompress=True,
+                read_bufsize=2**16,
+            )
+        return self._session
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def ask(self, target: Target, call: Call) -> Outcome:
+        """Ask one target; never raises but CancelledError."""
+        body = call.body
+        # aiohttp warns about large bodies given as bytes; a reader over the same bytes is sent in pieces, uncopied.
+        data: Any = body if len(body) < _LARGE else io.BytesIO(body)
+        response = None
+        handed_over = False
+        try:
+            response = await self.open().post(call.url, data=data, headers=call.headers or None, allow_redirects=False)
+            if response.status != 200:
+                return await self._refused(target, response)
+            if call.stream is not None and response.content_type == "text/event-stream":
+                outcome = await call.stream(target, response).commit()
+                handed_over = isinstance(outcome, Candidate)
+                return outcome
+            whole = await _read(response)
+            if whole is None:
+                return Failure(target.name, FailureKind.MALFORMED, f"an answer of more than {MAX_ANSWER} bytes")
+            return call.read(target, whole)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
+            return classify.from_exception(target.name, exc)
+        finally:
+            if response is not None and not handed_over:
+                response.close()  # a no-op for the connection of an answer that was read to its end
+
+    async def _refused(self, target: Target, response: aiohttp.ClientResponse) -> Failure:
+        if 200 < response.status < 400:
+            return Failure(
+                target.name, FailureKind.MALFORMED, f"the provider answered {response.status}", status=response.status
+            )
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return classify.from_response(target.name, response.status, headers, await _read(response) or b"")
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    """Read a whole body; None when it is larger than one branch may be."""
+    parts: list[bytes] = []
+    size = 0
+    while part := await response.content.readany():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER:
+            return None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
