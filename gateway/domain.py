@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 from msgspec import Raw, Struct
 
 import fanin
-from fanin import Candidate
+from fanin import Candidate, Opinion
 
 Deadline: TypeAlias = float
 """An absolute time on the event loop's clock, in seconds; it is handed down, never a duration."""
@@ -224,7 +224,10 @@ class ChatRequest(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """What we intend for one request: whom to ask, in what rhythm, and who decides. Pure and printable."""
+    """What we intend for one request: whom to ask, in what rhythm, and who decides. Pure and printable.
+
+    Answers are waited for until `deadline`; the time from then until `decide_by` is kept for the rule's scorers.
+    """
 
     route: str
     targets: tuple[Target, ...]
@@ -232,12 +235,39 @@ class Plan(Struct, frozen=True):
     select: fanin.Rule
     deadline: float
     live: bool = False
+    decide_by: float = 0.0
 
 
 Caller: TypeAlias = Callable[[Target, ChatRequest, Deadline], Awaitable[Outcome]]
 """Ask one target. It never raises anything but CancelledError; every other end is a Failure."""
 
 Policy: TypeAlias = Callable[[Caller], Caller]
+
+
+class Scorer(Protocol):
+    """Whom a rule wants asked before it decides (`fanin.scored`): an extra call to one target, never to a route.
+
+    `share` is the part of the route's deadline that is kept for it.
+    """
+
+    target: Target
+    share: float
+
+    def __hash__(self) -> int: ...
+
+    def calls(self, count: int) -> int:
+        """Return the most calls that it makes for so many candidates, without retries."""
+        ...
+
+    def describe(self) -> str:
+        """Say in a line what it does."""
+        ...
+
+    async def __call__(
+        self, candidates: Sequence[Candidate], request: ChatRequest, call: Caller, deadline: Deadline
+    ) -> Opinion:
+        """Ask, until the deadline; whatever goes wrong is an opinion without a winner that says so."""
+        ...
 
 
 class Secret:

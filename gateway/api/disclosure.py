@@ -8,7 +8,7 @@ import msgspec
 
 from fanin import Candidate
 from gateway.domain import Failure
-from gateway.engine.fanout import Verdict
+from gateway.engine.fanout import Consulted, Verdict
 from gateway.errors import branch
 
 
@@ -46,6 +46,7 @@ def explanation(route: str, verdict: Verdict, overhead: float) -> msgspec.Raw:
                 "candidates": [_described(candidate, verdict) for candidate in ballot.candidates],
                 "failures": [branch(failure, verdict.durations) for failure in cast("list[Failure]", ballot.failures)],
                 "superseded": [{"target": name, "ms": _ms(verdict.durations[name])} for name in verdict.superseded],
+                "consulted": [_consultation(call) for call in verdict.consulted],
                 "overhead_ms": round(overhead * 1000, 2),
             }
         )
@@ -64,6 +65,15 @@ def _described(candidate: Candidate, verdict: Verdict) -> dict[str, Any]:
         "score": candidate.score,
         "weight": candidate.weight,
     }
+
+
+def _consultation(call: Consulted) -> dict[str, Any]:
+    told: dict[str, Any] = {"target": call.target, "ms": _ms(call.duration)}
+    if call.usage is not None:
+        told["usage"] = {"prompt_tokens": call.usage.prompt, "completion_tokens": call.usage.completion}
+    if call.failure is not None:
+        told |= {"kind": call.failure.kind.value, "detail": call.failure.detail}
+    return told
 
 
 def _ms(seconds: float) -> float:

@@ -111,6 +111,7 @@ def _unencrypted(settings: Settings) -> Iterator[str]:
 
 def _unused(settings: Settings) -> Iterator[str]:
     asked = {target.provider for made in settings.routes.values() for target in made.targets}
+    asked |= {scorer.target.provider for made in settings.routes.values() for scorer in made.select.scorers}
     idle = [name for name in settings.providers if name not in asked]
     if idle and not settings.adhoc:
         yield f"No route asks {', '.join(idle)}."

@@ -13,7 +13,16 @@ from gateway.config import durations
 from gateway.config.catalog import PROFILES
 from gateway.config.faults import Faults, did_you_mean, one_of
 from gateway.config.node import Node, masked
-from gateway.config.schema import DEADLINE, HEDGE_AFTER, LONGEST_DEADLINE, NAME, NAME_TITLE, RETRIES, TIMEOUT
+from gateway.config.schema import (
+    DEADLINE,
+    HEDGE_AFTER,
+    LONGEST_DEADLINE,
+    MOST_TARGETS,
+    NAME,
+    NAME_TITLE,
+    RETRIES,
+    TIMEOUT,
+)
 from gateway.domain import Launch, Route, Target
 
 _COUNTED = {"majority": "agree", "quorum": "k"}
@@ -21,6 +30,9 @@ _COUNTED = {"majority": "agree", "quorum": "k"}
 
 _BY_TARGET = {"weighted": "weights", "guarded": "priors"}
 """The options of selectors that name targets: a name that no target has would silently count for nothing."""
+
+_ASKED = {"judge": "by", "fuse": "by"}
+"""The options of selectors that name a model of a provider."""
 
 HURRY = 1.0
 """Seconds of Retry-After that a target with others behind it is waited for."""
@@ -59,6 +71,7 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
     _check_counts(node, count, faults)
     if len(targets) == count:  # else the name may be the one of a target that is faulty
         _check_names(node, [target.name for target in targets], faults)
+    _check_scorers(node, rule, count, defined, faults)
     launch = _launch(node, count, faults)
     return Route(name, _hurried(targets, launch), launch, rule, deadline)
 
@@ -168,6 +181,20 @@ def _check_counts(node: Node, count: int, faults: Faults) -> None:
     for option in _options(node, _COUNTED):
         if isinstance(option.value, int) and 0 < count < option.value:
             faults.found(option, f"at most the number of targets, {count}")
+
+
+def _check_scorers(node: Node, rule: fanin.Rule, count: int, defined: Collection[str] | None, faults: Faults) -> None:
+    """Hold those whom scorers ask to the same rules as targets: known, and few enough together."""
+    for by in _options(node, _ASKED):
+        if isinstance(by.value, str) and "/" in by.value and defined is not None:
+            provider = by.value.partition("/")[0]
+            if provider not in defined:
+                _undefined(by, provider, defined, faults)
+    select = node.child("select")
+    calls = sum(scorer.calls(count) for scorer in rule.scorers)
+    if select is not None and calls and count + calls > MOST_TARGETS:
+        fault = f"{count} targets and {calls} calls about their answers"
+        faults.add(select, fault, f"at most {MOST_TARGETS} calls for one request", "how: index takes two")
 
 
 def _check_names(node: Node, names: Sequence[str], faults: Faults) -> None:

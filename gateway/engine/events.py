@@ -78,11 +78,15 @@ class Selected(Struct, frozen=True):
 
 
 class Spent(Struct, frozen=True):
-    """The tokens of one answer, known once it is complete or cut; `won` says whether the client got it."""
+    """The tokens of one answer, known once it is complete or cut; `won` says whether the client got it.
+
+    `fate` is a third one beside won and lost: `judge`, for what was said about answers.
+    """
 
     target: str
     usage: Usage
     won: bool
+    fate: str | None = None
 
 
 class Finished(Struct, frozen=True):

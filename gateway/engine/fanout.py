@@ -10,14 +10,36 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import cast
 
 from msgspec import Struct
 
-from fanin import Ballot, Candidate, Rule, Seat, Selection
-from gateway.domain import Answer, Caller, ChatRequest, Failure, FailureKind, Outcome, Plan, Target
+from fanin import Ballot, Candidate, Opinion, Question, Rule, Seat, Selection
+from gateway.domain import (
+    Answer,
+    Caller,
+    ChatRequest,
+    Deadline,
+    Failure,
+    FailureKind,
+    Outcome,
+    Plan,
+    Scorer,
+    Target,
+    Usage,
+)
 from gateway.engine.events import Answered, Expired, Failed, Launched, Selected, SelectorFaulted, Spent, Superseded
 from gateway.errors import Abstained, AllTargetsFailed
+
+
+class Consulted(Struct, frozen=True):
+    """A call that a scorer made: to whom, how long it took (seconds), what it used, why it gave nothing."""
+
+    target: str
+    duration: float
+    usage: Usage | None = None
+    failure: Failure | None = None
 
 
 class Verdict(Struct, frozen=True):
@@ -34,6 +56,7 @@ class Verdict(Struct, frozen=True):
     superseded: tuple[str, ...]
     launched_at: float
     decided_at: float
+    consulted: tuple[Consulted, ...] = ()
 
 
 async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
@@ -59,6 +82,9 @@ async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
             if flight.over:
                 ballot = flight.expire(ballot).close()
             selection = await _decide(plan.select, ballot, request)
+            while selection is not None and selection.asks and selection.asks.scorer not in ballot.opinions:
+                ballot = await flight.consult(selection.asks, ballot)
+                selection = await _decide(plan.select, ballot, request)
             if selection is not None:
                 kept = selection.together or (selection.winner,)
             elif ballot.closed:
@@ -67,7 +93,7 @@ async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
                 flight.launch()
     finally:
         await flight.recall(ballot, kept)
-    return flight.verdict(ballot, cast("Selection", selection), kept)
+    return flight.verdict(ballot, _with_opinions(cast("Selection", selection), ballot), kept)
 
 
 async def _decide(rule: Rule, ballot: Ballot, request: ChatRequest) -> Selection | None:
@@ -81,6 +107,12 @@ async def _decide(rule: Rule, ballot: Ballot, request: ChatRequest) -> Selection
         request.listen(SelectorFaulted(rule.name, exc))
         reason = f"{rule.name} raised {type(exc).__name__}: the highest-priority answer instead"
         return Selection(ballot.ranked()[0], reason, selector="priority")
+
+
+def _with_opinions(selection: Selection, ballot: Ballot) -> Selection:
+    """Say in the reason which scorers gave no advice, and why."""
+    silent = [opinion.reason for opinion in ballot.opinions.values() if opinion.winner is None]
+    return replace(selection, reason="; ".join([selection.reason, *silent])) if silent else selection
 
 
 def _nothing(plan: Plan, ballot: Ballot, flight: _Flight) -> Exception:
@@ -102,6 +134,7 @@ class _Flight:
         self._next_start = 0.0
         self._waker: asyncio.Future[None] | None = None
         self._superseded: list[str] = []
+        self._consultations: list[Consulted] = []
         self.durations: dict[str, float] = {}
         self._launched_at = self._last_arrival = time.perf_counter()
 
@@ -210,6 +243,29 @@ class _Flight:
                 self._request.listen(Spent(loser.target, loser.payload.usage, won=False))
         return interrupted
 
+    async def consult(self, question: Question, ballot: Ballot) -> Ballot:
+        """Ask a scorer and note its opinion on the ballot; one that raises has none."""
+        plan, scorer = self._plan, cast("Scorer", question.scorer)
+        limit = min(plan.decide_by, self._loop.time() + plan.decide_by - plan.deadline)
+        try:
+            opinion = await scorer(question.candidates, self._request, self._consulted, limit)
+        except Exception as exc:  # noqa: BLE001 -- as in _decide
+            self._request.listen(SelectorFaulted(scorer.target.name, exc))
+            opinion = Opinion(None, f"{scorer.target.name} raised {type(exc).__name__}")
+        self._last_arrival = time.perf_counter()
+        return replace(ballot, opinions={**ballot.opinions, scorer: opinion})
+
+    async def _consulted(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
+        """Make a scorer's call, through the same policies as any other, and book it."""
+        started = self._loop.time()
+        outcome = await self._call(target, request, deadline)
+        failure = outcome if isinstance(outcome, Failure) else None
+        usage = None if isinstance(outcome, Failure) else outcome.payload.usage
+        self._consultations.append(Consulted(target.name, self._loop.time() - started, usage, failure))
+        if usage is not None:
+            self._request.listen(Spent(target.name, usage, won=False, fate="judge"))
+        return outcome
+
     def verdict(self, ballot: Ballot, selection: Selection, kept: tuple[Candidate, ...]) -> Verdict:
         """Announce and return the decision."""
         first = self._plan.targets[0].name
@@ -226,6 +282,7 @@ class _Flight:
             superseded=tuple(self._superseded),
             launched_at=self._launched_at,
             decided_at=self._last_arrival,
+            consulted=tuple(self._consultations),
         )
 
 

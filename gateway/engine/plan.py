@@ -13,13 +13,15 @@ def plan(route: Route, *, stream: bool, now: float) -> Plan:
     Only a rule that decides on any first words can stream live; every other rule needs whole answers, and the winner is
     replayed as a stream.
     """
+    kept = max((scorer.share for scorer in route.select.scorers), default=0.0) * route.deadline
     return Plan(
         route=route.name,
         targets=route.targets,
         launch=route.launch,
         select=route.select,
-        deadline=now + route.deadline,
+        deadline=now + route.deadline - kept,
         live=stream and route.select.live,
+        decide_by=now + route.deadline,
     )
 
 
@@ -36,6 +38,12 @@ def describe(route: Route) -> str:
     lines.append(
         f"  select    {route.select.name}" + (" (streams live)" if route.select.live else " (needs whole answers)")
     )
+    for scorer in route.select.scorers:
+        calls = scorer.calls(len(route.targets))
+        lines.append(
+            f"  asks      {scorer.target.name} {scorer.describe()}: at most {calls} call{'s' * (calls > 1)} more, in "
+            f"{scorer.share * route.deadline:g} s of the deadline"
+        )
     lines.append(
         f"  deadline  {route.deadline:g} s, then decides on what has arrived"
         + ("; for a stream, until its first words" if route.select.live else "")
@@ -48,6 +56,7 @@ def describe(route: Route) -> str:
         extras += [f"params {', '.join(sorted(target.params))}"] * bool(target.params)
         lines.append(f"    {target.priority + 1}. {target.name}  ({'; '.join(extras)})")
     calls = sum(1 + target.retries for target in route.targets)
+    calls += sum(s.calls(len(route.targets)) * (1 + s.target.retries) for s in route.select.scorers)
     lines.append(
         f"  cost      at least {initial} call{'s' * (initial > 1)} a request, at most {calls} with every retry"
     )

@@ -50,9 +50,7 @@ class Metrics:
 
     def know(self, routes: Iterable[Route]) -> None:
         """Count for these routes from now on, and for no others."""
-        self._listeners = {
-            route.name: RouteMetrics(self, route.name, [t.name for t in route.targets]) for route in routes
-        }
+        self._listeners = {route.name: RouteMetrics(self, route.name, _asked(route)) for route in routes}
 
     def listener(self, route: str) -> Listener:
         """Return the listener of a route's requests; an unknown route shares `_other`."""
@@ -124,7 +122,7 @@ class RouteMetrics:
             self._rescues.inc()
 
     def _spent(self, event: Spent) -> None:
-        target, fate = self._label(event.target), "won" if event.won else "lost"
+        target, fate = self._label(event.target), event.fate or ("won" if event.won else "lost")
         self._tokens[target, "prompt", fate].inc(event.usage.prompt)
         self._tokens[target, "completion", fate].inc(event.usage.completion)
 
@@ -133,6 +131,11 @@ class RouteMetrics:
         self._request_seconds.observe(event.duration)
         if event.overhead is not None:
             self._overhead.observe(event.overhead)
+
+
+def _asked(route: Route) -> list[str]:
+    """Return all whom a route may ask: its targets, and those of its scorers."""
+    return [target.name for target in (*route.targets, *(scorer.target for scorer in route.select.scorers))]
 
 
 def _status(status: int) -> str:

@@ -6,13 +6,15 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 
-from fanin import Candidate
+from fanin import Candidate, flaws
 from gateway.domain import Failure, FailureKind, Target, Usage
 from gateway.errors import StreamBroken
-from gateway.providers.reading import Reading, candidate, is_content
+from gateway.providers.reading import Choice, Reading, candidate, is_content
 
 IDLE = 30.0
 """Seconds between two events with data before a stream counts as stalled. Pings and comments do not reset it."""
+LOOP = 1024
+"""Events with words; a stream in which so many say nothing but one thing over and over is ended."""
 GRACE = 2.0
 """Seconds after a `finish_reason` that a usage event or the end of the body may still take."""
 
@@ -36,6 +38,7 @@ class EventStream:
         self._failure: Failure | None = None
         self._counted: Usage | None = None
         self._deltas = 0
+        self._lately: list[str] = []
         self._callbacks: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
@@ -72,9 +75,30 @@ class EventStream:
                 self._deltas += 1
                 self._first = self._first or candidate(self._target, choice, self)
                 self._unfinished.add(choice.index)
+                self._heed(choice)
             if choice.finish_reason:
                 self._finish = choice.finish_reason
                 self._unfinished.discard(choice.index)
+
+    def _heed(self, choice: Choice) -> None:
+        """End a stream that is caught in a loop: it would go on to its limit, and be paid for.
+
+        It is long before that is said, as some loops are asked for: a table of zeros, a rule of dashes.
+        """
+        said = choice.delta
+        if choice.index or said is None or not isinstance(said.content, str):
+            return
+        lately = self._lately
+        lately.append(said.content)
+        if len(lately) >= LOOP:
+            text = "".join(lately)
+            del lately[: LOOP // 2]
+            if flaws.repeats(text, least=len(text)):
+                self._end(self._failed(FailureKind.DEGENERATE, "the answer repeats itself"))
+
+    def _end(self, failure: Failure) -> None:
+        """Note the end of the stream; after a `finish_reason` the answer is complete, whatever comes then."""
+        raise NotImplementedError
 
     @property
     def usage(self) -> Usage | None:

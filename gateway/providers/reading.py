@@ -43,7 +43,9 @@ class _Message(Struct):
     reasoning: Any = None
 
 
-class _Choice(Struct):
+class Choice(Struct):
+    """One of the answers in an answer, or a piece of it."""
+
     index: int = 0
     message: _Message | None = None
     text: str | None = None
@@ -60,7 +62,7 @@ class _Tokens(Struct):
 class Reading(Struct):
     """The part of an answer or of a stream's chunk that we look at."""
 
-    choices: list[_Choice] | None = None
+    choices: list[Choice] | None = None
     usage: _Tokens | None = None
     error: Any = None
 
@@ -83,7 +85,7 @@ def read_chunk(data: bytes) -> Reading | None:
         return None
 
 
-def is_content(choice: _Choice) -> bool:
+def is_content(choice: Choice) -> bool:
     """Whether a choice carries words, a tool call or a refusal: what makes an answer more than a header."""
     said = choice.delta or choice.message
     if said is None:
@@ -158,7 +160,7 @@ def flaw(text: str, finish: str | None, *, refused: bool, calls: bool) -> str:
     return ""
 
 
-def candidate(target: Target, choice: _Choice, payload: object) -> Candidate:
+def candidate(target: Target, choice: Choice, payload: object) -> Candidate:
     """Make a candidate of a choice."""
     said = choice.message or choice.delta or _Message(content=choice.text)
     text = text_of(said.content) or said.refusal or ""

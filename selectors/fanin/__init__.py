@@ -2,7 +2,7 @@
 
 from fanin import flaws
 from fanin.aggregate import collect, reduce, score_aggregate
-from fanin.ballot import Ballot, Candidate, Failure, Seat, Selection, ToolCall
+from fanin.ballot import Ballot, Candidate, Failure, Opinion, Question, Seat, Selection, ToolCall
 from fanin.calibration import Calibration
 from fanin.central import cluster_vote, drop_outliers, mbr, medoid
 from fanin.compose import chain, defer, quorum, valid
@@ -14,6 +14,7 @@ from fanin.keys import Key
 from fanin.order import first, priority
 from fanin.registry import build
 from fanin.rule import Factory, Rule, Selector, selector
+from fanin.scored import scored
 from fanin.spec import Range
 from fanin.stop import stop
 from fanin.votes import majority, weighted
@@ -26,6 +27,8 @@ __all__ = [
     "Failure",
     "Fault",
     "Key",
+    "Opinion",
+    "Question",
     "Range",
     "Rule",
     "Seat",
@@ -52,6 +55,7 @@ __all__ = [
     "quorum",
     "reduce",
     "score_aggregate",
+    "scored",
     "selector",
     "stop",
     "tool_calls",

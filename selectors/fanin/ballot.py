@@ -59,6 +59,22 @@ class Seat:
 
 
 @dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a scorer made of the candidates: the one it prefers, which may be new; None where it gives none, and why."""
+
+    winner: Candidate | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a scorer is to be asked before a rule can decide (see `fanin.scored`)."""
+
+    scorer: Any
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Ballot:
     """What is in so far: candidates in order of arrival, failures, and whether more may come.
 
@@ -66,6 +82,7 @@ class Ballot:
     LangGraph reducer: each node returns a ballot of one answer, the graph adds them up, a `defer=True` node closes
     and selects. `seats` may stay empty (then `size` alone says how many answers are expected); selectors that need to
     know *who* is missing before they decide early then wait until the ballot closes.
+    `opinions` are those of the scorers that have been asked.
     """
 
     size: int = 0
@@ -73,6 +90,7 @@ class Ballot:
     failures: tuple[Failure, ...] = ()
     closed: bool = False
     seats: tuple[Seat, ...] = ()
+    opinions: Mapping[Any, Opinion] = field(default_factory=dict)
 
     @property
     def pending(self) -> int:
@@ -108,11 +126,11 @@ class Ballot:
             candidates = (*candidates, outcome)
         else:
             failures = (*failures, outcome)
-        return Ballot(self.size, candidates, failures, self.closed, self.seats)
+        return Ballot(self.size, candidates, failures, self.closed, self.seats, self.opinions)
 
     def close(self) -> Ballot:
         """Return this ballot closed: nothing more will come, the selector must decide or abstain."""
-        return Ballot(self.size, self.candidates, self.failures, closed=True, seats=self.seats)
+        return Ballot(self.size, self.candidates, self.failures, closed=True, seats=self.seats, opinions=self.opinions)
 
     def __or__(self, other: Ballot) -> Ballot:
         if not isinstance(other, Ballot):
@@ -123,6 +141,7 @@ class Ballot:
             failures=_union(self.failures, other.failures),
             closed=self.closed or other.closed,
             seats=_union(self.seats, other.seats),
+            opinions={**other.opinions, **self.opinions},
         )
 
 
@@ -139,7 +158,8 @@ class Selection:
     by the weight of all that voted (None where nothing was voted on); `tally` maps each answer to its weight.
     `selector` is the rule that decided, which inside a chain is not the chain itself. `together` holds all candidates
     that make up the answer, in ranked order, where it is more than the winner's; `score` is the number that the rule
-    came to, where it came to one.
+    came to, where it came to one. While `asks` is set the decision is provisional: the caller may ask that
+    question, note the opinion on the ballot and ask the rule again.
     """
 
     winner: Candidate
@@ -150,3 +170,4 @@ class Selection:
     answer: str | None = None
     together: tuple[Candidate, ...] = ()
     score: float | None = None
+    asks: Question | None = None

@@ -29,6 +29,7 @@ def chain(*rules: Rule) -> Rule:
         abstains=all(rule.abstains for rule in rules),
         exempt=frozenset[str]().union(*(rule.exempt for rule in rules)),
         heavy=any(rule.heavy for rule in rules),
+        scorers=tuple(scorer for rule in rules for scorer in rule.scorers),
     )
 
 
@@ -59,6 +60,7 @@ def quorum(k: Annotated[int, Range(1)], of: Rule) -> Rule:
         abstains=of.abstains or k > 1,
         exempt=of.exempt | {"final"},
         heavy=of.heavy,
+        scorers=of.scorers,
     )
 
 

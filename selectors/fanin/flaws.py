@@ -58,18 +58,18 @@ LONGEST_UNIT, LEAST_COVERED, LEAST_COPIES = 512, 192, 3
 """Characters, about 128 and 48 tokens; and how often the unit must stand there."""
 
 
-def repeats(text: str) -> bool:
-    """Tell whether a text ends in a loop: at least 3 exact copies of a unit of up to 512 characters, 192 in all.
+def repeats(text: str, least: int = LEAST_COVERED) -> bool:
+    """Tell whether a text ends in a loop: 3 exact copies or more of a unit of up to 512 characters, `least` in all.
 
     It looks back from the end for the last 16 characters: in a text that does not repeat itself that is one search.
     """
-    if len(text) < LEAST_COVERED:
+    if len(text) < least:
         return False
     window = text[-(LONGEST_UNIT + _ANCHOR) :]
     anchor, end = window[-_ANCHOR:], len(window) - 1
     while (found := window.rfind(anchor, 0, end)) >= 0:
         unit = len(window) - _ANCHOR - found
-        covered = max(LEAST_COPIES * unit, LEAST_COVERED)
+        covered = max(LEAST_COPIES * unit, least)
         # What is `unit` characters further on is the same, all along: so it repeats itself.
         if covered <= len(text) and text[-covered:-unit] == text[unit - covered :]:
             return True

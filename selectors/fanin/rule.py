@@ -27,7 +27,8 @@ class Rule:
     client while it is still being written. `abstains` says that it may give no selection on a closed ballot that has
     candidates. `exempt` names the laws that it does not keep: `"final"` where it decides before it is certain (as
     soon as m agree), `"fair"` where the order of arrival counts (the first answer); no other law can be declared away.
-    `heavy` says that a decision takes milliseconds of CPU: the caller runs it off the event loop.
+    `heavy` says that a decision takes milliseconds of CPU: the caller runs it off the event loop. `scorers` are those
+    that the rule may want asked (see `fanin.scored`).
     """
 
     name: str
@@ -37,6 +38,7 @@ class Rule:
     abstains: bool = False
     exempt: frozenset[str] = frozenset()
     heavy: bool = False
+    scorers: tuple[Any, ...] = ()
 
     def __call__(self, ballot: Ballot) -> Selection | None:
         """Decide, and sign the selection with this rule's name unless a rule inside has signed it."""
@@ -45,7 +47,9 @@ class Rule:
             return selection
         # Written out: `dataclasses.replace` costs ten times as much, and this runs for every request.
         of = selection
-        return Selection(of.winner, of.reason, of.agreement, of.tally, self.name, of.answer, of.together, of.score)
+        return Selection(
+            of.winner, of.reason, of.agreement, of.tally, self.name, of.answer, of.together, of.score, of.asks
+        )
 
     def __or__(self, other: Rule) -> Rule:
         """`a | b`: b decides when a abstains."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.gateways import Reply, Running, gateways
+from tests.support.simulators import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -163,3 +164,23 @@ async def test_a_hostile_schema_of_a_client_costs_the_gateway_nothing() -> None:
         for schema in hostile:
             reply = await ask(running, response_format={"type": "json_schema", "json_schema": {"schema": schema}})
             assert reply.status == 200, schema
+
+
+async def test_a_stream_caught_in_a_loop_is_ended_and_its_upstream_stops() -> None:
+    """The client gets an error event and no `stop`; of 20,000 tokens a tenth is written, not all."""
+    script = {"m": {"answer": "I think so.", "loop": 20_000, "gap": 0.0003}}
+    async with gateways("  r: {targets: [sim/m], select: first}", script) as running:
+        reply = await ask(running, stream=True)
+        call = running.sim.journal[0]
+        await eventually(lambda: call.outcome == "disconnected")
+    assert b"the answer repeats itself" in reply.body
+    assert b"[DONE]" not in reply.body
+    assert call.generated < 10_000
+
+
+async def test_a_stream_that_repeats_itself_for_a_while_is_passed_on() -> None:
+    """Half a thousand tokens of the same may be what was asked for."""
+    script = {"m": {"answer": "0,", "loop": 500}}
+    async with gateways("  r: {targets: [sim/m], select: first}", script) as running:
+        reply = await ask(running, stream=True)
+    assert reply.body.rstrip().endswith(b"[DONE]")

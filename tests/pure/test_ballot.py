@@ -80,7 +80,14 @@ def test_a_graph_reducer_can_select_from_added_ballots() -> None:
 def test_signing_a_selection_changes_its_selector_and_nothing_else() -> None:
     """A rule writes its name on what it decided; every other field stays, also one that is new."""
     said = fanin.Selection(
-        fanin.Candidate("a"), "why", 0.5, {"x": 1.0}, answer="x", together=(fanin.Candidate("a"),), score=3.0
+        fanin.Candidate("a"),
+        "why",
+        0.5,
+        {"x": 1.0},
+        answer="x",
+        together=(fanin.Candidate("a"),),
+        score=3.0,
+        asks=fanin.Question("judge", ()),
     )
     signed = fanin.Rule("me", lambda _: said)(fanin.Ballot())
     assert signed == dataclasses.replace(said, selector="me")

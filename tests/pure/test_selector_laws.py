@@ -62,6 +62,11 @@ SPECS: list[Any] = [
     {"quorum": {"k": 2, "of": "majority"}},
     {"quorum": {"k": 1, "of": "first"}},
     {"valid": {"check": "json", "of": "priority"}},
+    {"valid": {"check": "refusal", "of": "majority"}},
+    {"valid": {"check": "tool_arguments", "of": "tool_calls"}},
+    {"json_fields": {"check": {"json_schema": {"schema": {"type": "object"}}}}},
+    [{"judge": {"by": "a/b"}}, "majority", "priority"],
+    {"defer": {"fuse": {"by": "a/b"}}},
     {"valid": {"check": {"regex": r"\d"}, "of": {"majority": {"key": "number"}}}},
 ]
 
