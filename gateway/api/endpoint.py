@@ -130,7 +130,7 @@ class Endpoint:
         wire, native = self.dialect.wire, self.engine.native
         speaking = [wire in native.get(target.provider, ()) for target in route.targets]
         fields: Mapping[str, Raw] = {}
-        if not all(speaking):
+        if not all(speaking) or route.select.scorers:  # who judges answers is asked in chat
             fields, record.dropped = self.dialect.translated(asked)
         if not any(speaking):
             return fields, None

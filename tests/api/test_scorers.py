@@ -156,6 +156,21 @@ async def test_a_fuser_s_answer_is_a_candidate_of_its_own(stream: bool) -> None:
         assert lost > 0
 
 
+async def test_a_client_of_another_dialect_has_its_answers_judged_and_fused_too() -> None:
+    """Where all targets speak the client's own dialect, whoever judges still reads what was asked."""
+    head = "  anth: {api: anthropic, base_url: '{sim}', api_key: sk-ant-canary}"
+    routes = (
+        "  r: {targets: [anth/a, anth/b], select: [{judge: {by: sim/judge}}, priority]}\n"
+        "  f: {targets: [anth/a, anth/b], select: [{fuse: {by: sim/fuser}}, priority]}"
+    )
+    async with gateways(routes, {**SCRIPT, "fuser": {"answer": "fused"}}, head=head) as running:
+        body = {"max_tokens": 9, "messages": [{"role": "user", "content": "Which one?"}]}
+        for model, text in (("r", "right it is"), ("f", "fused")):
+            reply = await running.post({"model": model, **body}, "/v1/messages")
+            assert reply.json["content"][-1]["text"] == text
+        assert all("Which one?" in json.dumps(sent["messages"]) for sent in running.received())
+
+
 FUSED_BADLY = [
     ({"status": 503}, "failed (transient)"),
     ({"refusal": "No."}, "gave an answer that is refused"),

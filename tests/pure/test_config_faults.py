@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fanin.faults import listed
-from fanin.registry import BUILTINS
+from fanin.registry import SELECTORS
 from gateway.config import ConfigError, Fault, load, parse
 
 KEY = "Zq8_vR2mXw5-tB9nLc4yKd7jHf3gPs6a"
@@ -137,7 +137,7 @@ hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
 )  # fmt: skip
 def test_a_route_says_what_is_wrong_with_one_of_its_keys(lines: list[str], expected: str) -> None:
     """The sentence names the place, quotes the value where it is safe, says what is expected and, if known, the cure."""
-    selectors = listed(sorted(BUILTINS))
+    selectors = listed(SELECTORS.names())
     line = 6 + len(lines)
     assert fault_of(in_route(*lines)) == f"{line}: routes.r.{expected.replace('SELECTORS', selectors)}"
 
