@@ -57,21 +57,27 @@ class Judge:
         self, candidates: Sequence[Candidate], request: ChatRequest, call: Caller, deadline: Deadline
     ) -> Opinion:
         """Ask, in two orders at once; the opinion names no winner where the orders disagree or a reply is none."""
-        distinct = list({shown(candidate): candidate for candidate in reversed(candidates)}.values())[::-1]
+        preferred = {shown(candidate): candidate for candidate in reversed(candidates)}
+        distinct = list(preferred.values())[::-1]
         who = self.target.name
         if len(distinct) == 1:
             return Opinion(distinct[0], f"{who} was not needed: there is one answer")
-        rounds = [distinct] if self._how != "pairwise" else [distinct[:2], *([each] for each in distinct[2:])]
+        # How many say the same is what consistency is about; else an answer is shown once.
+        rounds = [list(candidates) if self._how == "consistency" else distinct]
+        if self._how == "pairwise":
+            rounds = [distinct[:2], *([each] for each in distinct[2:])]
         champion: list[Candidate] = []
         for newcomers in rounds:
             one, other = await self._both_orders([*champion, *newcomers], request, call, deadline)
             for verdict in (one, other):
                 if isinstance(verdict, str):
                     return Opinion(None, f"{who} {verdict}")
-            if one is not other:
+            assert isinstance(one, Candidate)  # noqa: S101 -- and so is the other
+            assert isinstance(other, Candidate)  # noqa: S101
+            if shown(one) != shown(other):
                 return Opinion(None, f"{who} chose another answer in another order")
-            champion = [one] if isinstance(one, Candidate) else []
-        return Opinion(champion[0], f"{who} found it {self._found()} of {len(distinct)} in both orders")
+            champion = [preferred[shown(one)]]
+        return Opinion(champion[0], f"{who} found it {self._found()} of {len(candidates)} in both orders")
 
     def _found(self) -> str:
         return "most consistent" if self._how == "consistency" else "best"

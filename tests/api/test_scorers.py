@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -77,6 +78,18 @@ async def test_what_a_judge_is_sent_is_data_and_rules_and_nothing_of_the_tenant_
         [line.partition("] ")[2] for line in lines if line[:1] == "[" and " answer " in line[:30]] for lines in sheets
     ]
     assert answers[0] == answers[1][::-1]
+
+
+async def test_a_judge_of_consistency_sees_how_many_say_the_same_and_one_of_quality_sees_each_answer_once() -> None:
+    """Which of the equal answers it names is the same to us: the one of the highest priority carries it."""
+    targets = "targets: [sim/a, sim/b, {model: sim/b, name: again}]"
+    for how, shown in (("consistency", 3), ("index", 2), ("pairwise", 2)):
+        select = f"select: [{{judge: {{by: sim/judge, how: {how}}}}}, priority]"
+        async with gateways(f"  r: {{{targets}, {select}}}", SCRIPT) as running:
+            reply = await ask(running)
+            assert reply.headers["x-hedgerow-target"] == "sim/b"
+            sheets = [body["messages"][1]["content"] for body in judged(running)]
+            assert [len(re.findall(r" answer \d\]", sheet)) for sheet in sheets] == [shown, shown]
 
 
 FALLING = [
