@@ -126,6 +126,21 @@ class LiveStream(Protocol):
         """The protocol of the events."""
         ...
 
+    @property
+    def target(self) -> str:
+        """The name of the target that speaks at present."""
+        ...
+
+    @property
+    def failure(self) -> Failure | None:
+        """What broke the stream off; None while it goes on, and after a whole answer."""
+        ...
+
+    @property
+    def postscript(self) -> Mapping[str, Any]:
+        """What has become known since the first words, for the explanation at the end."""
+        ...
+
     def __aiter__(self) -> AsyncIterator[list[bytes]]:
         """Give the events."""
         ...
@@ -133,6 +148,20 @@ class LiveStream(Protocol):
     @property
     def usage(self) -> Usage | None:
         """What has been counted so far."""
+        ...
+
+    async def hear(self, count: int) -> str | None:
+        """Read on until it has said `count` characters or is over; return all that it has said.
+
+        None: it says more than the text of one choice (a tool call, a second choice), or on another wire than chat.
+        """
+        ...
+
+    def resume(self, like: bytes, skip: int) -> AsyncIterator[list[bytes]]:
+        """Give its events behind the first `skip` characters, as the continuation of a stream that began with `like`.
+
+        It ends and raises as iterating does. Only after `hear` has told what it says.
+        """
         ...
 
     def on_close(self, callback: Callable[[], None]) -> None:
@@ -152,7 +181,8 @@ class Target:
     """One provider + model, with its own prompt, parameters and weight; `name` is unique in its route.
 
     `timeout` is the limit of one attempt in seconds, `retries` counts the calls beyond the first, and `patience` is the
-    longest Retry-After in seconds that is waited for: short where another target would be asked instead.
+    longest Retry-After in seconds that is waited for: short where another target would be asked instead. `prefill` says
+    that the model goes on with a last message of the assistant's; it holds further fields of that message.
     """
 
     name: str
@@ -165,6 +195,7 @@ class Target:
     patience: float = 120.0
     weight: float = 1.0
     priority: int = 0
+    prefill: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +208,20 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A model name that clients may ask for; `deadline` in seconds is the limit until an answer, or its first words."""
+    """A model name that clients may ask for; `deadline` in seconds is the limit until an answer, or its first words.
+
+    What becomes of a stream: with `warm` the siblings of the one that is passed on stand by to continue it, with
+    `buffered` it is replayed once a whole answer is in, with `verified` it is passed on while the siblings vote on it.
+    """
 
     name: str
     targets: tuple[Target, ...]
     launch: Launch
     select: fanin.Rule
     deadline: float = 120.0
+    warm: bool = False
+    buffered: bool = False
+    verified: bool = False
 
 
 def _ignore(_: object) -> None:
@@ -227,6 +265,9 @@ class Plan(Struct, frozen=True):
     """What we intend for one request: whom to ask, in what rhythm, and who decides. Pure and printable.
 
     Answers are waited for until `deadline`; the time from then until `decide_by` is kept for the rule's scorers.
+
+    Of a live stream: `continued` says that another target may go on where the leader breaks off, `warm` that its
+    siblings are kept for that, and `verify` is the rule that they and it are put to at the end.
     """
 
     route: str
@@ -236,6 +277,9 @@ class Plan(Struct, frozen=True):
     deadline: float
     live: bool = False
     decide_by: float = 0.0
+    continued: bool = False
+    warm: bool = False
+    verify: fanin.Rule | None = None
 
 
 Caller: TypeAlias = Callable[[Target, ChatRequest, Deadline], Awaitable[Outcome]]

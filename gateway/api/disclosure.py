@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
@@ -51,6 +52,11 @@ def explanation(route: str, verdict: Verdict, overhead: float) -> msgspec.Raw:
             }
         )
     )
+
+
+def amended(explanation: msgspec.Raw, further: Mapping[str, Any]) -> msgspec.Raw:
+    """Return an explanation with what became known while the answer was streamed."""
+    return msgspec.Raw(msgspec.json.encode({**msgspec.json.decode(explanation), **further}))
 
 
 def _described(candidate: Candidate, verdict: Verdict) -> dict[str, Any]:

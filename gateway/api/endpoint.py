@@ -116,7 +116,7 @@ class Endpoint:
         if verdict.selection.together and isinstance(payload, Answer):
             payload = self.dialect.together(payload, [each.payload for each in verdict.selection.together])
         if not isinstance(payload, Answer):
-            await _pass_on(payload, self.dialect.writer(asked, payload.wire), verdict, headers, record)
+            await _pass_on(payload, self.dialect.writer(asked, payload.wire), headers, record)
         elif asked.stream:
             await _replay(_presented(payload, request), self.dialect.writer(asked, payload.wire), headers, record)
         else:
@@ -223,18 +223,18 @@ async def _replay(answer: Answer, writer: StreamWriter, headers: dict[str, str],
     await exchange.end()
 
 
-async def _pass_on(
-    stream: LiveStream, writer: StreamWriter, verdict: Verdict, headers: dict[str, str], record: _Record
-) -> None:
+async def _pass_on(stream: LiveStream, writer: StreamWriter, headers: dict[str, str], record: _Record) -> None:
     """Pass a live stream on, event by event; its tokens are booked when it ends, however it ends."""
     exchange = record.exchange
     try:
         await exchange.begin_events(headers, writer.fail)
         async for data in stream:
             await exchange.write(writer.events(data))
+        if stream.postscript and record.explanation is not None:
+            record.explanation = disclosure.amended(record.explanation, stream.postscript)
         await exchange.write(writer.end(record.explanation))
         await exchange.end()
     finally:
         await stream.aclose()
         if stream.usage is not None:
-            record.say(Spent(verdict.selection.winner.target, stream.usage, won=True))
+            record.say(Spent(stream.target, stream.usage, won=True))

@@ -56,6 +56,7 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
             provider=provider,
             model=model,
             prompt=target.get("prompt"),
+            prefill=_prefill(target),
             params=_params(target, faults),
             timeout=_timeout(target, timeout, limit, faults),
             retries=node.get("retries", RETRIES),
@@ -73,7 +74,35 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
         _check_names(node, [target.name for target in targets], faults)
     _check_scorers(node, rule, count, defined, faults)
     launch = _launch(node, count, faults)
-    return Route(name, _hurried(targets, launch), launch, rule, deadline)
+    warm, buffered, verified = _streaming(node, count, launch, rule, faults)
+    return Route(name, _hurried(targets, launch), launch, rule, deadline, warm, buffered, verified)
+
+
+def _streaming(node: Node, count: int, launch: Launch, rule: fanin.Rule, faults: Faults) -> tuple[bool, bool, bool]:
+    """Return what becomes of streams: whether siblings stand by, whether it is replayed, whether it is verified."""
+    warm, verified = node.get("standby") == "warm", node.get("stream") == "verify"
+    buffered = node.get("buffer") == "full"
+    alone = count == 1 or (launch.initial == 1 and math.isinf(launch.stagger))
+    if warm and count and alone:
+        faults.found(node.value["standby"], "cold, or a launch that asks several targets at once")
+    elif warm and buffered:
+        faults.found(node.value["standby"], "cold with `buffer: full`, which shows no stream before it is whole")
+    elif warm and not (rule.live or verified):
+        faults.found(node.value["standby"], f"cold with `select: {rule.name}`, which streams nothing before its end")
+    if verified and count and min(launch.initial, count) < 2:
+        faults.found(node.value["stream"], "auto, or a launch that asks several targets at once")
+    elif verified and buffered:
+        faults.found(node.value["stream"], "auto with `buffer: full`")
+    elif verified and rule.live:
+        faults.found(node.value["stream"], f"auto with `select: {rule.name}`, or a selector that votes")
+    return warm, buffered, verified
+
+
+def _prefill(target: Node) -> Mapping[str, object] | None:
+    node = target.child("prefill")
+    if node is None or node.value is False:
+        return None
+    return {} if node.value is True else dict(node.plain())
 
 
 def _hurried(targets: tuple[Target, ...], launch: Launch) -> tuple[Target, ...]:

@@ -135,6 +135,16 @@ _TARGET: Schema = {
                     "description": "Fields of the request body that this target gets instead of the client's.",
                 },
                 "timeout": _duration("The limit of one attempt; by default the route's."),
+                "prefill": {
+                    "title": "true, or further fields of the message such as {prefix: true}",
+                    "description": "That the model goes on with a last message of the assistant's, so that it can "
+                    "continue a stream which another target broke off.",
+                    "anyOf": [
+                        {"type": "boolean", "title": "true or false"},
+                        {"type": "object", "title": "fields of the message such as {prefix: true}"},
+                    ],
+                    "default": False,
+                },
                 "weight": {
                     "type": "number",
                     "exclusiveMinimum": 0,
@@ -231,6 +241,29 @@ _ROUTE: Schema = {
             "default": written(DEADLINE),
         },
         "timeout": {**_duration("The limit of one attempt, the deadline at most."), "default": written(TIMEOUT)},
+        "standby": {
+            "type": "string",
+            "enum": ["cold", "warm"],
+            "title": "cold or warm",
+            "description": "What becomes of the siblings of a live stream: cancelled at its first words, or kept until "
+            "its end, so that one can continue it where it breaks off.",
+            "default": "cold",
+        },
+        "buffer": {
+            "type": "string",
+            "enum": ["none", "full"],
+            "title": "none or full",
+            "description": "full: a stream is replayed once a whole answer is in, so that no broken one is ever seen.",
+            "default": "none",
+        },
+        "stream": {
+            "type": "string",
+            "enum": ["auto", "verify"],
+            "title": "auto or verify",
+            "description": "verify: the first words are streamed at once, the selector is asked at the end whether the "
+            "other targets agree.",
+            "default": "auto",
+        },
         "retries": {
             "type": "integer",
             "minimum": 0,

@@ -89,6 +89,24 @@ class Spent(Struct, frozen=True):
     fate: str | None = None
 
 
+class Rescued(Struct, frozen=True):
+    """A stream that had broken off after its first words was continued by another target.
+
+    `how` is `splice` where a sibling had said the same so far, `prefill` where a target was given the beginning.
+    """
+
+    target: str
+    by: str
+    how: str
+
+
+class Verified(Struct, frozen=True):
+    """A stream that was passed on at once has been held against the whole answers of its siblings."""
+
+    target: str
+    agreed: bool
+
+
 class Finished(Struct, frozen=True):
     """The response is complete, or the client left (status 499). `overhead` is the gateway's own share of the time."""
 
@@ -99,6 +117,17 @@ class Finished(Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    Launched | Attempted | Answered | Failed | Superseded | Expired | SelectorFaulted | Selected | Spent | Finished
+    Launched
+    | Attempted
+    | Answered
+    | Failed
+    | Superseded
+    | Expired
+    | SelectorFaulted
+    | Selected
+    | Spent
+    | Rescued
+    | Verified
+    | Finished
 )
 Listener: TypeAlias = Callable[[Event], None]

@@ -30,6 +30,7 @@ from gateway.domain import (
     Usage,
 )
 from gateway.engine.events import Answered, Expired, Failed, Launched, Selected, SelectorFaulted, Spent, Superseded
+from gateway.engine.standby import Standby
 from gateway.errors import Abstained, AllTargetsFailed
 
 
@@ -92,8 +93,20 @@ async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
             elif flight.due:
                 flight.launch()
     finally:
-        await flight.recall(ballot, kept)
-    return flight.verdict(ballot, _with_opinions(cast("Selection", selection), ballot), kept)
+        if not (plan.warm and _is_stream(kept)):
+            await flight.recall(ballot, kept)
+    selection = _with_opinions(cast("Selection", selection), ballot)
+    if plan.continued and _is_stream(kept):
+        selection = _with_siblings(selection, Standby(plan, request, call, flight, ballot))
+    return flight.verdict(ballot, selection, kept)
+
+
+def _is_stream(kept: tuple[Candidate, ...]) -> bool:
+    return bool(kept) and not isinstance(kept[0].payload, Answer)
+
+
+def _with_siblings(selection: Selection, standby: Standby) -> Selection:
+    return replace(selection, winner=standby.led_by(selection.winner))
 
 
 async def _decide(rule: Rule, ballot: Ballot, request: ChatRequest) -> Selection | None:
@@ -148,6 +161,11 @@ class _Flight:
         return not (self._running or self._queue or self._arrivals) or self._loop.time() >= self._plan.deadline
 
     @property
+    def waiting(self) -> bool:
+        """Whether a branch that was started may still land."""
+        return bool(self._running or self._arrivals)
+
+    @property
     def due(self) -> bool:
         """Whether the next target starts now, by its time or because nobody else is in flight."""
         return not self._running or self._loop.time() >= self._next_start
@@ -190,12 +208,18 @@ class _Flight:
         """Wait until a branch lands, the next launch is due or the deadline passes; return what landed, in order."""
         if not self._arrivals:
             until = min(self._plan.deadline, self._next_start) if self._queue else self._plan.deadline
-            self._waker = self._loop.create_future()
             alarm = self._loop.call_at(until, self._wake)
             try:
-                await self._waker
+                return await self.another()
             finally:
                 alarm.cancel()
+        return await self.another()
+
+    async def another(self) -> list[Outcome]:
+        """Wait until a branch lands, or somebody wakes us, whatever the clock says; return what landed, in order."""
+        if not self._arrivals:
+            self._waker = self._loop.create_future()
+            await self._waker
         arrivals, self._arrivals = self._arrivals, []
         return arrivals
 

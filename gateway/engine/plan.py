@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import math
 
+import fanin
 from gateway.domain import Plan, Route
+
+_FIRST = fanin.first()
 
 
 def plan(route: Route, *, stream: bool, now: float) -> Plan:
     """Return what to do for one request that arrived at `now` (loop time).
 
     Only a rule that decides on any first words can stream live; every other rule needs whole answers, and the winner is
-    replayed as a stream.
+    replayed as a stream. A route that verifies streams the first words, too, and asks its rule at the end.
     """
     kept = max((scorer.share for scorer in route.select.scorers), default=0.0) * route.deadline
+    live = stream and not route.buffered and (route.select.live or route.verified)
+    verify = route.select if live and route.verified else None
+    warm = live and (route.warm or route.verified)
     return Plan(
         route=route.name,
         targets=route.targets,
         launch=route.launch,
-        select=route.select,
+        select=_FIRST if verify else route.select,
         deadline=now + route.deadline - kept,
-        live=stream and route.select.live,
+        live=live,
         decide_by=now + route.deadline,
+        continued=warm or (live and any(target.prefill is not None for target in route.targets)),
+        warm=warm,
+        verify=verify,
     )
 
 
@@ -35,9 +44,7 @@ def describe(route: Route) -> str:
     else:
         rhythm = f"asks {initial} at once, the next every {stagger:g} s, or sooner when one fails"
     lines = [f"route {route.name}", f"  launch    {rhythm}"]
-    lines.append(
-        f"  select    {route.select.name}" + (" (streams live)" if route.select.live else " (needs whole answers)")
-    )
+    lines.append(f"  select    {route.select.name} ({_streaming(route)})")
     for scorer in route.select.scorers:
         calls = scorer.calls(len(route.targets))
         lines.append(
@@ -53,6 +60,7 @@ def describe(route: Route) -> str:
         extras = [f"timeout {target.timeout:g} s", f"retries {target.retries}"]
         extras += [f"weight {target.weight:g}"] * (target.weight != 1.0)
         extras += ["own prompt"] * (target.prompt is not None)
+        extras += ["continues what others began"] * (target.prefill is not None)
         extras += [f"params {', '.join(sorted(target.params))}"] * bool(target.params)
         lines.append(f"    {target.priority + 1}. {target.name}  ({'; '.join(extras)})")
     calls = sum(1 + target.retries for target in route.targets)
@@ -61,3 +69,13 @@ def describe(route: Route) -> str:
         f"  cost      at least {initial} call{'s' * (initial > 1)} a request, at most {calls} with every retry"
     )
     return "\n".join(lines)
+
+
+def _streaming(route: Route) -> str:
+    if route.buffered:
+        return "replays streams when they are whole"
+    if route.verified:
+        return "streams the first words live, and asks the siblings at the end whether they agree"
+    if not route.select.live:
+        return "needs whole answers"
+    return "streams live, siblings stand by" if route.warm else "streams live"

@@ -68,9 +68,11 @@ class MessagesStream(WireStream):
         if block is not None and (block.text or block.type.endswith("tool_use")):
             calls = (tool_call(block),) if block.type == "tool_use" else ()
             self._first = self._first or self._candidate(block.text, calls)
+            self._remember(block.text if not calls and block.text else None)
         if delta is not None:
             self._deltas += delta.type is not None
             if delta.text:
+                self._remember(delta.text)
                 self._first = self._first or self._candidate(delta.text)
             self._finish = finished(delta.stop_reason) or self._finish
 

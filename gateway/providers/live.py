@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 from fanin import Candidate, flaws
 from gateway.domain import Failure, FailureKind, Target, Usage
 from gateway.errors import StreamBroken
 from gateway.providers.reading import Choice, Reading, candidate, is_content
+from gateway.providers.splicing import Splice
 
 IDLE = 30.0
 """Seconds between two events with data before a stream counts as stalled. Pings and comments do not reset it."""
@@ -26,6 +28,7 @@ class EventStream:
     """
 
     wire = "chat"
+    postscript: Mapping[str, Any] = {}
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -38,7 +41,8 @@ class EventStream:
         self._failure: Failure | None = None
         self._counted: Usage | None = None
         self._deltas = 0
-        self._lately: list[str] = []
+        self._said: list[str] | None = [""]
+        """The text so far, its beginning in one piece; None once there is more than the text of one choice."""
         self._callbacks: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
@@ -57,6 +61,7 @@ class EventStream:
         while self._first is None and not self._over:
             await self._more()
         if self._first is not None:
+            self._heard = math.inf
             return self._first
         if self._failure is not None:
             return self._failure
@@ -75,30 +80,58 @@ class EventStream:
                 self._deltas += 1
                 self._first = self._first or candidate(self._target, choice, self)
                 self._unfinished.add(choice.index)
-                self._heed(choice)
+                self._remember(_plain(choice))
             if choice.finish_reason:
                 self._finish = choice.finish_reason
                 self._unfinished.discard(choice.index)
 
-    def _heed(self, choice: Choice) -> None:
-        """End a stream that is caught in a loop: it would go on to its limit, and be paid for.
+    def _remember(self, text: str | None) -> None:
+        """Keep a piece of the text (None: of what is more than the text of one choice); end a stream that is in a loop.
 
-        It is long before that is said, as some loops are asked for: a table of zeros, a rule of dashes.
+        A loop would go on to the limit, and be paid for. It is long before that is said, as some are asked for: a table
+        of zeros, a rule of dashes.
         """
-        said = choice.delta
-        if choice.index or said is None or not isinstance(said.content, str):
-            return
-        lately = self._lately
-        lately.append(said.content)
-        if len(lately) >= LOOP:
-            text = "".join(lately)
-            del lately[: LOOP // 2]
-            if flaws.repeats(text, least=len(text)):
-                self._end(self._failed(FailureKind.DEGENERATE, "the answer repeats itself"))
+        if text is None:
+            self._said = None
+        elif self._said is not None:
+            said = self._said
+            said.append(text)
+            if len(said) > LOOP:
+                lately = "".join(said[1:])
+                said[: LOOP // 2] = ["".join(said[: LOOP // 2])]
+                if flaws.repeats(lately, least=len(lately)):
+                    self._end(self._failed(FailureKind.DEGENERATE, "the answer repeats itself"))
 
     def _end(self, failure: Failure) -> None:
         """Note the end of the stream; after a `finish_reason` the answer is complete, whatever comes then."""
         raise NotImplementedError
+
+    @property
+    def target(self) -> str:
+        """The target's name."""
+        return self._target.name
+
+    @property
+    def failure(self) -> Failure | None:
+        """What broke it off."""
+        return self._failure
+
+    async def hear(self, count: int) -> str | None:
+        """Read on until it has said so many characters or is over; return all of it, None where that is not all."""
+        while True:
+            said = None if self._said is None or self.wire != "chat" else "".join(self._said)
+            if said is None or len(said) >= count or self._over:
+                return said
+            if self._heard == math.inf:
+                self._heard = self._loop.time()
+            await self._more()
+
+    async def resume(self, like: bytes, skip: int) -> AsyncIterator[list[bytes]]:
+        """Give the events behind so many characters as the continuation of another stream."""
+        splice = Splice(like, skip)
+        async for events in self:
+            if chunks := splice(events):
+                yield chunks
 
     @property
     def usage(self) -> Usage | None:
@@ -113,6 +146,8 @@ class EventStream:
 
     async def __aiter__(self) -> AsyncIterator[list[bytes]]:
         """Give the data of the events that came together; raise StreamBroken when the upstream broke off."""
+        if not self._ready:
+            self._heard = self._loop.time()
         while True:
             if self._ready:
                 events, self._ready = self._ready, []
@@ -133,3 +168,11 @@ class EventStream:
             callbacks, self._callbacks = self._callbacks, []
             for callback in callbacks:
                 callback()
+
+
+def _plain(choice: Choice) -> str | None:
+    """Return the text of a piece that is nothing but text of the only choice."""
+    said = choice.delta
+    if said is None or choice.index or said.tool_calls or said.function_call or said.refusal or said.audio:
+        return None
+    return said.content if isinstance(said.content, str) else None

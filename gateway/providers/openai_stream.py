@@ -98,10 +98,18 @@ class WireStream(EventStream):
         if not self._complete:
             self._failure = failure
 
+    def _settle(self) -> None:
+        """Take in what has arrived unread: the tokens of a stream that nobody wants any more are paid for, too."""
+        if not self._over:
+            with contextlib.suppress(aiohttp.ClientError, OSError, ValueError, RuntimeError):
+                for data in self._parser.feed(self._response.content.read_nowait()):
+                    self._take(data)
+
     async def _disconnect(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
         content = self._response.content
+        self._settle()
         try:
             if self._complete and not content.is_eof():
                 # The end of the body arrives with `[DONE]` or right behind it; the connection is worth this moment.

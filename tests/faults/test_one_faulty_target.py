@@ -139,6 +139,17 @@ async def test_a_fault_after_the_first_words_of_a_stream_is_never_sold_as_an_ans
     assert naive not in {"served", "error"}
 
 
+@pytest.mark.parametrize("words", AFTER_WORDS)
+async def test_a_fault_after_the_first_words_is_made_good_where_a_sibling_stands_by(
+    words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are asked at once, and the one that is a little slower goes on where the first breaks off."""
+    monkeypatch.setattr(openai_stream, "IDLE", 0.3)
+    shared = "timeout: 400ms, deadline: 900ms, retries: 0, standby: warm"
+    async with gateways(f"  r: {{targets: ['sim/bad?{words}', 'sim/good?ttft=0.03'], {shared}}}", SCRIPT) as running:
+        assert await verdict(running.base_url, "r", stream=True) == "served"
+
+
 async def test_a_stale_connection_costs_one_retry_and_no_error() -> None:
     """A pooled connection that the upstream has closed meanwhile is replaced; the client notices nothing."""
     async with gateways("  r: {targets: ['sim/good?stale'], retries: 1}", SCRIPT) as running:
