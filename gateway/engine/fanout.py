@@ -82,10 +82,7 @@ async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
                     flight.launch()
             if flight.over:
                 ballot = flight.expire(ballot).close()
-            selection = await _decide(plan.select, ballot, request)
-            while selection is not None and selection.asks and selection.asks.scorer not in ballot.opinions:
-                ballot = await flight.consult(selection.asks, ballot)
-                selection = await _decide(plan.select, ballot, request)
+            ballot, selection = await _advised(plan.select, ballot, request, flight)
             if selection is not None:
                 kept = selection.together or (selection.winner,)
             elif ballot.closed:
@@ -107,6 +104,17 @@ def _is_stream(kept: tuple[Candidate, ...]) -> bool:
 
 def _with_siblings(selection: Selection, standby: Standby) -> Selection:
     return replace(selection, winner=standby.led_by(selection.winner))
+
+
+async def _advised(
+    rule: Rule, ballot: Ballot, request: ChatRequest, flight: _Flight
+) -> tuple[Ballot, Selection | None]:
+    """Ask the selector, and before that the scorers that it wants to hear; their opinions stand on the ballot."""
+    selection = await _decide(rule, ballot, request)
+    while selection is not None and selection.asks and selection.asks.scorer not in ballot.opinions:
+        ballot = await flight.consult(selection.asks, ballot)
+        selection = await _decide(rule, ballot, request)
+    return ballot, selection
 
 
 async def _decide(rule: Rule, ballot: Ballot, request: ChatRequest) -> Selection | None:
