@@ -76,7 +76,7 @@ hedgerow.yaml:2: providers.openai.api_key: the variable OPENAI_KEY is not set, e
 hedgerow.yaml:2: providers.openai.concurency: unknown key, expected one of api, base_url, api_key, headers, query, concurrency, api_version, region, project, options; did you mean `concurrency`?
 hedgerow.yaml:3: providers.local.base_url: found "127.0.0.1:8000", expected an address such as http://127.0.0.1:8000/v1, without user, password and query
 hedgerow.yaml:6: routes.reliable.targets[0]: found "opnai/gpt-5", expected a provider of this file before the slash (openai, local); did you mean `openai`?
-hedgerow.yaml:7: routes.reliable.lauch: unknown key, expected one of targets, launch, select, on_abstain, deadline, timeout, retries; did you mean `launch`?
+hedgerow.yaml:7: routes.reliable.lauch: unknown key, expected one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, retries; did you mean `launch`?
 hedgerow.yaml:8: routes.reliable.deadline: found 20, expected a duration such as "20s"
 hedgerow.yaml:9: routes.reliable.select.majority.agree: found 3, expected at most the number of targets, 2
 hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
@@ -84,7 +84,7 @@ hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
     assert refused.value.faults[4] == Fault(
         path="routes.reliable.lauch",
         fault="unknown key",
-        expected="one of targets, launch, select, on_abstain, deadline, timeout, retries",
+        expected="one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, retries",
         cure="did you mean `launch`?",
         line=7,
     )
@@ -125,11 +125,11 @@ hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
         (["on_abstain: first"], 'on_abstain: found "first", expected priority or fail'),
         (["bufer: full"], "bufer: unknown key, expected one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, retries; did you mean `buffer`?"),
         (["standby: hot"], 'standby: found "hot", expected cold or warm'),
-        (["standby: warm", "launch: fallback"], 'standby: found "warm", expected cold, or a launch that asks several targets at once'),
-        (["standby: warm", "buffer: full"], 'standby: found "warm", expected cold with `buffer: full`, which shows no stream before it is whole'),
-        (["standby: warm", "select: majority"], 'standby: found "warm", expected cold with `select: majority | priority`, which streams nothing before its end'),
-        (["stream: verify", "launch: hedge", "select: majority"], 'stream: found "verify", expected auto, or a launch that asks several targets at once'),
-        (["stream: verify", "buffer: full", "select: majority"], 'stream: found "verify", expected auto with `buffer: full`'),
+        (["launch: fallback", "standby: warm"], 'standby: found "warm", expected cold, or a launch that asks several targets at once'),
+        (["buffer: full", "standby: warm"], 'standby: found "warm", expected cold with `buffer: full`, which shows no stream before it is whole'),
+        (["select: majority", "standby: warm"], 'standby: found "warm", expected cold with `select: majority | priority`, which streams nothing before its end'),
+        (["launch: hedge", "select: majority", "stream: verify"], 'stream: found "verify", expected auto, or a launch that asks several targets at once'),
+        (["buffer: full", "select: majority", "stream: verify"], 'stream: found "verify", expected auto with `buffer: full`'),
         (["stream: verify"], 'stream: found "verify", expected auto with `select: first`, or a selector that votes'),
         (["retries: 1", "retries: 2"], "retries: written twice (first in line 7), expected each key once"),
         (["select: ${UNSET}"], "select: the variable UNSET is not set, expected it in the environment, or ${UNSET:-default}"),
@@ -181,7 +181,7 @@ def test_a_route_has_a_list_of_targets_of_bounded_length(targets: str, expected:
         ("{model: openai/x, name: local/qwen3}", '.name: found "local/qwen3", expected each name once in a route'),
         ("{model: openai/x, params: {stream: true}}", ".params.stream: a field that a target cannot set, expected a field of the request body such as temperature"),
         ("{model: openai/x, params: {api_base: 'http://evil'}}", ".params.api_base: a field that a target cannot set, expected a field of the request body such as temperature"),
-        ("{model: openai/x, promt: hi}", ".promt: unknown key, expected one of model, name, prompt, params, timeout, weight; did you mean `prompt`?"),
+        ("{model: openai/x, promt: hi}", ".promt: unknown key, expected one of model, name, prompt, params, timeout, prefill, weight; did you mean `prompt`?"),
         ("local/Qwen 3 ünlü", ': found "local/Qwen 3 ünlü", expected a `name` beside it, as headers and metrics take only up to 128 printable ASCII characters without spaces and commas, not beginning with `/`'),
     ],
 )  # fmt: skip
