@@ -27,6 +27,9 @@ class SSEParser:
     def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
         self._limit = limit
         self._rest = b""
+        self._more: list[bytes] = []
+        """What came after `_rest` without ending its line: a line of megabytes is put together and searched once."""
+        self._size = 0
         self._data: list[bytes] = []
         self._started = False
 
@@ -40,7 +43,13 @@ class SSEParser:
             self._started = True
             yield chunk[6:-2]
             return
-        buffer = self._rest + chunk
+        if self._started and b"\n" not in chunk and b"\r" not in chunk and not self._rest.endswith(b"\r"):
+            self._more.append(chunk)
+            self._size += len(chunk)
+            self._check()
+            return
+        buffer = b"".join((self._rest, *self._more, chunk))
+        self._more.clear()
         if not self._started:
             if len(buffer) < len(_BOM) and _BOM.startswith(buffer):
                 self._rest = buffer
@@ -48,13 +57,18 @@ class SSEParser:
             self._started = True
             buffer = buffer.removeprefix(_BOM)
         yield from self._lines(buffer)
-        if len(self._rest) + sum(map(len, self._data)) > self._limit:
+        self._size = len(self._rest) + sum(map(len, self._data))
+        self._check()
+
+    def _check(self) -> None:
+        if self._size > self._limit:
             raise EventTooLarge(f"an event of more than {self._limit} bytes")
 
     def _is_one_event(self, chunk: bytes) -> bool:
         """Whether a chunk is just `data: …` and a blank line: how a paced stream arrives, worth not taking apart."""
         return (
             not self._rest
+            and not self._more
             and not self._data
             and chunk.startswith(b"data: ")
             and chunk.endswith(b"\n\n")
@@ -91,7 +105,8 @@ class SSEParser:
 
         The specification drops it; providers that forget the last blank line exist, and what they sent is a whole line.
         """
-        rest, self._rest = self._rest.removesuffix(b"\r"), b""
+        rest = b"".join((self._rest, *self._more)).removesuffix(b"\r")
+        self._rest, self._more = b"", []
         if rest:
             self._line(rest)
         if (event := self._line(b"")) is not None:

@@ -37,7 +37,7 @@ class Upstream:
         self._headers = {
             "content-type": "application/json",
             "accept": "*/*",
-            "accept-encoding": "gzip, deflate",
+            "accept-encoding": "gzip, deflate, br, zstd",
             "user-agent": "hedgerow",
             **headers,
         }

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
+import sys
 import zlib
+from collections.abc import Callable
 from typing import Any
 
+import brotli
 import pytest
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from tests.support.simulators import Exchange, ask, chat, simulators
 
@@ -62,24 +69,40 @@ async def test_a_body_comes_byte_by_byte() -> None:
     assert whole.json["choices"][0]["message"]["content"] == streamed.text == "é\u2603"
 
 
+UNPACKERS: dict[str, Callable[[], Any]] = {
+    "gzip": lambda: zlib.decompressobj(wbits=31),
+    "br": brotli.Decompressor,
+    "zstd": zstd.ZstdDecompressor,
+}
+
+
+def unpacked(encoding: str, body: bytes) -> bytes:
+    """What a compressed body says as far as it came."""
+    unpacker = UNPACKERS[encoding]()
+    read: bytes = unpacker.process(body) if encoding == "br" else unpacker.decompress(body)
+    return read
+
+
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_body_is_compressed(streamed: bool) -> None:
-    """`gzip` compresses body and stream alike; an unpacked stream says the same and was flushed at each event."""
-    answer = await ask("m?answer=Paris.&gzip", stream=streamed)
-    assert answer.headers["content-encoding"] == "gzip"
-    unpacked = gzip.decompress(answer.body).decode()
-    assert "Paris" in unpacked
-    assert unpacked.endswith("data: [DONE]\n\n" if streamed else "}")
-    stalled = await ask("m?gzip&stall&stall_at=1&tokens=5", stream=True, quiet=0.1)
+@pytest.mark.parametrize("encoding", UNPACKERS)
+async def test_a_body_is_compressed(encoding: str, streamed: bool) -> None:
+    """`encoding` compresses body and stream alike; an unpacked stream says the same and was flushed at each event."""
+    answer = await ask(f"m?answer=Paris.&encoding={encoding}", stream=streamed)
+    assert answer.headers["content-encoding"] == encoding
+    said = unpacked(encoding, answer.body).decode()
+    assert "Paris" in said
+    assert said.endswith("data: [DONE]\n\n" if streamed else "}")
+    stalled = await ask(f"m?encoding={encoding}&stall&stall_at=1&tokens=5", stream=True, quiet=0.1)
     assert stalled.ended == "open"
-    assert b"This" in zlib.decompressobj(wbits=31).decompress(stalled.body)
+    assert b"This" in unpacked(encoding, stalled.body)
 
 
-async def test_a_small_body_may_be_huge_when_unpacked() -> None:
-    """`size` with `gzip` is a decompression bomb of as many bytes as the script says."""
-    answer = await ask("m?size=5000000&gzip")
+@pytest.mark.parametrize("encoding", UNPACKERS)
+async def test_a_small_body_may_be_huge_when_unpacked(encoding: str) -> None:
+    """`size` with `encoding` is a decompression bomb of as many bytes as the script says."""
+    answer = await ask(f"m?size=5000000&encoding={encoding}")
     assert len(answer.body) < 20_000
-    assert len(gzip.decompress(answer.body)) > 5_000_000
+    assert len(unpacked(encoding, answer.body)) > 5_000_000
 
 
 @pytest.mark.parametrize(("status", "expected"), [("", 302), ("&status=307", 307)])

@@ -135,7 +135,19 @@ async def test_a_missing_done_after_the_finish_reason_is_a_complete_answer() -> 
 
 
 @pytest.mark.parametrize(
-    "words", ["newline=crlf", "newline=cr", "bom&comments", "multiline", "split=1", "gzip", "tight"]
+    "words",
+    [
+        "newline=crlf",
+        "newline=cr",
+        "bom&comments",
+        "multiline",
+        "split=1",
+        "tight",
+        "encoding=gzip",
+        "encoding=br",
+        "encoding=zstd",
+        "encoding=zstd&split=1&bom&comments&multiline&newline=crlf",
+    ],
 )
 async def test_every_legal_spelling_of_a_stream_gives_the_same_text(words: str) -> None:
     """Line ends, comments, byte order marks, chunk borders and compression are the wire's business."""

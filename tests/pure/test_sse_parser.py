@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -43,6 +45,14 @@ def test_chunk_borders_never_change_the_events(cuts: list[int]) -> None:
     assert parse([STREAM[a:b] for a, b in itertools.pairwise(borders)]) == EVENTS
 
 
+def test_ten_thousand_random_splits_give_the_same_events() -> None:
+    """Many more borders than Hypothesis has time for."""
+    chance = random.Random(0)  # noqa: S311 -- borders, not secrets
+    for _ in range(10_000):
+        cuts = sorted(chance.choices(range(len(STREAM) + 1), k=chance.randrange(30)))
+        assert parse([STREAM[a:b] for a, b in itertools.pairwise([0, *cuts, len(STREAM)])]) == EVENTS
+
+
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.text(), max_size=5), st.sampled_from(["\n", "\r\n", "\r"]), st.integers(1, 7))
 def test_json_of_any_text_survives(texts: list[str], newline: str, size: int) -> None:
@@ -72,6 +82,17 @@ def test_an_event_that_never_ends_is_refused() -> None:
     with pytest.raises(EventTooLarge):
         for _ in range(100):
             list(parser.feed(b"data: " + b"x" * 50))
+
+
+def test_a_long_line_is_searched_once_however_small_its_pieces() -> None:
+    """What an upstream drips without a line end is looked at when the line ends, not anew with every piece."""
+    parser = SSEParser()
+    assert list(parser.feed(b"data: ")) == []
+    with patch.object(SSEParser, "_lines", wraps=parser._lines) as searched:
+        for _ in range(1000):
+            assert list(parser.feed(b"x" * 100)) == []
+        assert list(parser.feed(b"\n\n")) == [b"x" * 100_000]
+    assert searched.call_count == 1
 
 
 def test_a_naive_parser_breaks_where_this_one_does_not() -> None:

@@ -1,7 +1,11 @@
-"""The control: a proxy as one writes it in an afternoon. It asks the first target and relays whatever comes."""
+"""The control: a proxy as one writes it in an afternoon. It asks the first target and relays whatever comes.
+
+`first_to_send_headers` is its race.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -34,3 +38,20 @@ async def naive_proxies(upstream: str, model: str) -> AsyncIterator[str]:
             yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         finally:
             await runner.cleanup()
+
+
+async def first_to_send_headers(session: aiohttp.ClientSession, url: str, *models: str) -> str:
+    """Ask several models for a stream; return the one whose headers came first, and leave the others."""
+    async with asyncio.TaskGroup() as group:
+        calls = {
+            group.create_task(
+                session.post(url, json={"model": model, "stream": True, "messages": [{"role": "user", "content": "?"}]})
+            ): model
+            for model in models
+        }
+        done, running = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        for task in running:
+            task.cancel()
+    for task in done:
+        task.result().close()
+    return calls[done.pop()]

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from gateway.providers.simulator import readers
+from gateway.providers.simulator.coding import PACKERS
 from gateway.providers.simulator.problems import CATALOGUE
 from gateway.providers.simulator.readers import NO_WAIT, Reader, Wait
 
@@ -126,7 +127,9 @@ class Behaviour:
     metadata_chunk: bool = _word(False, readers.flag, "a chunk without choices goes before the first token")
     split: int | None = _word(None, readers.count, "the body is sent in pieces of so many bytes")
     split_gap: float = _word(0.0, readers.seconds, "the wait between two pieces")
-    gzip: bool = _word(False, readers.flag, "the body is compressed, whether asked for or not")
+    encoding: str = _word(
+        "none", readers.one_of("none", *PACKERS), "how the body is compressed, whether asked for or not"
+    )
     headers: tuple[tuple[str, str], ...] = _word((), readers.headers, "further header fields of the answer")
     vendor_headers: bool = _word(False, readers.flag, "the cookies and server headers that providers send")
     skew: float = _word(0.0, readers.offset, "how far the provider's clock is ahead")

@@ -7,7 +7,6 @@ import math
 import socket
 import struct
 import time
-import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
@@ -16,6 +15,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from gateway.providers.simulator.behaviour import Behaviour
+from gateway.providers.simulator.coding import PACKERS
 from gateway.providers.simulator.journal import COMPLETED, RESET, Entry
 from gateway.providers.simulator.problems import http_date
 
@@ -56,7 +56,7 @@ class Transmission:
         self._behaviour = behaviour
         self._entry = entry
         self._epoch = epoch
-        self._zip = zlib.compressobj(wbits=31) if behaviour.gzip else None
+        self._packer = PACKERS[behaviour.encoding]() if behaviour.encoding != "none" else None
         self.response: web.StreamResponse | None = None
 
     @property
@@ -72,17 +72,17 @@ class Transmission:
 
     async def write(self, data: bytes) -> None:
         """Send a part of the body so that it can be read at once."""
-        if self._zip is not None:
-            data = self._zip.compress(data) + self._zip.flush(zlib.Z_SYNC_FLUSH)
+        if self._packer is not None:
+            data = self._packer.pack(data)
         await self._pieces(data)
 
     async def send(self, status: int, body: bytes, fields: Fields) -> None:
         """Send a whole body with its length, or a `short` one with a length that is not its own, and end."""
         behaviour = self._behaviour
-        if self._zip is not None:
-            body = self._zip.compress(body) + self._zip.flush()
-            self._zip = None
-            fields = [*fields, ("Content-Encoding", "gzip")]
+        if self._packer is not None:
+            body = self._packer.pack(body) + self._packer.end()
+            self._packer = None
+            fields = [*fields, ("Content-Encoding", behaviour.encoding)]
         if behaviour.short or behaviour.split is not None:
             await self.open(status, fields, len(body) + (_MISSING if behaviour.short else 0))
             await self._pieces(body)
@@ -95,8 +95,8 @@ class Transmission:
         if how in {RST, FIN}:
             await self._break_off(how)
         if self.response is not None:
-            if self._zip is not None and how == WHOLE:
-                await self.response.write(self._zip.flush())
+            if self._packer is not None and how == WHOLE:
+                await self.response.write(self._packer.end())
             await self.response.write_eof()
         self._entry.outcome = COMPLETED if how == WHOLE else RESET
 
@@ -135,8 +135,8 @@ class Transmission:
     def _headers(self, fields: Fields) -> CIMultiDict[str]:
         behaviour = self._behaviour
         headers = CIMultiDict(fields)
-        if self._zip is not None:
-            headers["Content-Encoding"] = "gzip"
+        if self._packer is not None:
+            headers["Content-Encoding"] = behaviour.encoding
         if behaviour.skew:
             headers["Date"] = http_date(self.now)
         extra = (*(_VENDOR_HEADERS if behaviour.vendor_headers else ()), *behaviour.headers)
