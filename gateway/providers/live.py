@@ -19,6 +19,8 @@ LOOP = 1024
 """Events with words; a stream in which so many say nothing but one thing over and over is ended."""
 GRACE = 2.0
 """Seconds after a `finish_reason` that a usage event or the end of the body may still take."""
+_WORDLESS = 65_536
+"""Events without words that are held for a stream that has not begun; reasoning may come in as many."""
 
 
 class EventStream:
@@ -60,6 +62,8 @@ class EventStream:
         """Read up to the first words; return the candidate that carries the open stream, or why there is none."""
         while self._first is None and not self._over:
             await self._more()
+            if len(self._ready) > _WORDLESS:
+                return self._failed(FailureKind.EMPTY, "the provider's stream goes on and on without content")
         if self._first is not None:
             self._heard = math.inf
             return self._first
