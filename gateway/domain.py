@@ -102,6 +102,17 @@ class Usage(Struct, frozen=True):
     exact: bool = True
 
 
+class Price(Struct, frozen=True):
+    """What a model's tokens cost, in dollars for a million of them."""
+
+    input: float
+    output: float
+
+    def of(self, usage: Usage) -> float:
+        """Return the dollars that an answer cost."""
+        return (usage.prompt * self.input + usage.completion * self.output) / 1e6
+
+
 class Answer(Struct, frozen=True):
     """A whole answer: the upstream's object as its top-level fields, each value still in the upstream's own bytes.
 
@@ -152,7 +163,8 @@ class Target:
     """One provider + model, with its own prompt, parameters and weight; `name` is unique in its route.
 
     `timeout` is the limit of one attempt in seconds, `retries` counts the calls beyond the first, and `patience` is the
-    longest Retry-After in seconds that is waited for: short where another target would be asked instead.
+    longest Retry-After in seconds that is waited for: short where another target would be asked instead. `price` is the
+    operator's own word on what its tokens cost.
     """
 
     name: str
@@ -165,6 +177,7 @@ class Target:
     patience: float = 120.0
     weight: float = 1.0
     priority: int = 0
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +331,7 @@ class Settings:
     """A whole valid configuration.
 
     `keys` maps a client's name to the SHA-256 hex digest of its key; when it is empty no key is asked for. `notes` are
-    sentences for the operator.
+    sentences for the operator. `traces` is where a collector of OpenTelemetry listens, None for nowhere.
     """
 
     providers: Mapping[str, ProviderSettings]
@@ -326,3 +339,4 @@ class Settings:
     adhoc: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    traces: str | None = None
