@@ -102,6 +102,17 @@ class Usage(Struct, frozen=True):
     exact: bool = True
 
 
+class Price(Struct, frozen=True):
+    """What a model's tokens cost, in dollars for a million of them."""
+
+    input: float
+    output: float
+
+    def of(self, usage: Usage) -> float:
+        """Return the dollars that an answer cost."""
+        return (usage.prompt * self.input + usage.completion * self.output) / 1e6
+
+
 class Answer(Struct, frozen=True):
     """A whole answer: the upstream's object as its top-level fields, each value still in the upstream's own bytes.
 
@@ -182,7 +193,8 @@ class Target:
 
     `timeout` is the limit of one attempt in seconds, `retries` counts the calls beyond the first, and `patience` is the
     longest Retry-After in seconds that is waited for: short where another target would be asked instead. `prefill` says
-    that the model goes on with a last message of the assistant's; it holds further fields of that message.
+    that the model goes on with a last message of the assistant's; it holds further fields of that message. `price` is
+    the operator's own word on what its tokens cost.
     """
 
     name: str
@@ -196,6 +208,7 @@ class Target:
     weight: float = 1.0
     priority: int = 0
     prefill: Mapping[str, Any] | None = None
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +375,7 @@ class Settings:
     """A whole valid configuration.
 
     `keys` maps a client's name to the SHA-256 hex digest of its key; when it is empty no key is asked for. `notes` are
-    sentences for the operator.
+    sentences for the operator. `traces` is where a collector of OpenTelemetry listens, None for nowhere.
     """
 
     providers: Mapping[str, ProviderSettings]
@@ -370,3 +383,4 @@ class Settings:
     adhoc: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    traces: str | None = None

@@ -181,7 +181,7 @@ def test_a_route_has_a_list_of_targets_of_bounded_length(targets: str, expected:
         ("{model: openai/x, name: local/qwen3}", '.name: found "local/qwen3", expected each name once in a route'),
         ("{model: openai/x, params: {stream: true}}", ".params.stream: a field that a target cannot set, expected a field of the request body such as temperature"),
         ("{model: openai/x, params: {api_base: 'http://evil'}}", ".params.api_base: a field that a target cannot set, expected a field of the request body such as temperature"),
-        ("{model: openai/x, promt: hi}", ".promt: unknown key, expected one of model, name, prompt, params, timeout, prefill, weight; did you mean `prompt`?"),
+        ("{model: openai/x, promt: hi}", ".promt: unknown key, expected one of model, name, prompt, params, timeout, prefill, price, weight; did you mean `prompt`?"),
         ("local/Qwen 3 ünlü", ': found "local/Qwen 3 ünlü", expected a `name` beside it, as headers and metrics take only up to 128 printable ASCII characters without spaces and commas, not beginning with `/`'),
     ],
 )  # fmt: skip
