@@ -78,9 +78,11 @@ class Gateway:
             log.fault,
             self.lifespan,
         )
+        if settings.cors:
+            self.asgi.share(settings.cors)
         self.handed_down: set[str] = set()
         if previous is not None:
-            self.asgi.ready = previous.asgi.ready
+            self.asgi.ready, self.asgi.replays = previous.asgi.ready, previous.asgi.replays
             previous.handed_down = set(kept)
 
     def unchanged(self, settings: Settings) -> dict[str, Provider]:

@@ -318,7 +318,7 @@ class Settings:
     """A whole valid configuration.
 
     `keys` maps a client's name to the SHA-256 hex digest of its key; when it is empty no key is asked for. `notes` are
-    sentences for the operator.
+    sentences for the operator. `cors` are the origins whose pages may call the gateway, `*` for any.
     """
 
     providers: Mapping[str, ProviderSettings]
@@ -326,3 +326,4 @@ class Settings:
     adhoc: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    cors: tuple[str, ...] = ()

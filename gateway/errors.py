@@ -4,6 +4,8 @@ HedgerowError                    status  type
 ├── InternalError                   500  server_error
 ├── InvalidRequest                  400  invalid_request_error
 ├── BodyTooLarge                    413  invalid_request_error
+├── UnsupportedCoding               415  invalid_request_error
+├── KeyReused                       422  invalid_request_error
 ├── Unauthorized                    401  authentication_error
 ├── ModelNotFound                   404  invalid_request_error
 ├── NotFound                        404  invalid_request_error
@@ -68,6 +70,37 @@ class BodyTooLarge(InvalidRequest):
     """The request's body is beyond the limit."""
 
     status = 413
+
+
+class UnsupportedCoding(InvalidRequest):
+    """The request's body is compressed in a way that is not understood."""
+
+    status = 415
+
+    def __init__(self, coding: str, supported: Sequence[str]) -> None:
+        super().__init__(
+            f"`Content-Encoding: {coding[:40]}` is not understood, expected one of {', '.join(supported)}; "
+            "or send the body uncompressed."
+        )
+        self._supported = supported
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The codings that are understood (RFC 9110, section 12.5.3)."""
+        return {"accept-encoding": ", ".join(self._supported)}
+
+
+class KeyReused(InvalidRequest):
+    """An idempotency key came back with another request than the one it was first used for."""
+
+    status = 422
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This `Idempotency-Key` was used for a different request in the last minutes. "
+            "Send a new key with a new request, and the same key only with the same body.",
+            code="idempotency_key_reused",
+        )
 
 
 class NotFound(InvalidRequest):

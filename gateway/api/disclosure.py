@@ -11,6 +11,12 @@ from gateway.domain import Failure
 from gateway.engine.fanout import Consulted, Verdict
 from gateway.errors import branch
 
+NAMES = tuple(
+    f"x-hedgerow-{name}"
+    for name in ("route", "target", "selector", "branches", "agreement", "score", "overhead-ms", "dropped")
+)
+"""The headers of our own that a page of another origin may read."""
+
 
 def headers(route: str, verdict: Verdict, overhead: float) -> dict[str, str]:
     """Return the headers of a decided response; `overhead` in seconds."""

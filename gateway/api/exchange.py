@@ -10,13 +10,19 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+import msgspec
+
+from gateway.api.content_coding import decoded
 from gateway.errors import BodyTooLarge, HedgerowError, InvalidRequest, ShuttingDown
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_OF_THE_BODY = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
 MAX_BODY = 20 * 1024 * 1024
+_LARGE = 64 * 1024
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -31,7 +37,9 @@ class Exchange:
         self.path: str = scope["path"]
         self.method: str = scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self._receive, self._send = receive, send
+        self.deployment: str | None = None
+        """The model, where the path names it (Azure)."""
+        self._scope, self._receive, self._send = scope, receive, send
         self._loop = asyncio.get_running_loop()
         # The loop's clock is as coarse as a millisecond (uvloop): deadlines live by it, measurements do not.
         self.began = time.perf_counter()
@@ -56,13 +64,24 @@ class Exchange:
         return {name.decode(): self.headers[name].decode("latin-1") for name in names if name in self.headers}
 
     async def body(self, limit: int = MAX_BODY) -> bytes:
-        """Read the whole body.
+        """Read the whole body, decompressed; a model that the path names stands in it.
 
         Raises:
             BodyTooLarge: it is larger than `limit` bytes, said as soon as it is known.
-            InvalidRequest: Content-Length is not a number.
+            InvalidRequest: Content-Length is not a number, or the body is not in the coding it is said to be in.
+            UnsupportedCoding: it is compressed in a way that we do not know.
             ClientGone: the client left while sending.
         """
+        body = await self._sent(limit)
+        coding = self.headers.get(b"content-encoding")
+        if coding is not None:
+            told = coding.decode("latin-1")
+            # A large one takes longer to decompress than the other requests should wait.
+            aside = len(body) > _LARGE
+            body = await asyncio.to_thread(decoded, body, told, limit) if aside else decoded(body, told, limit)
+        return body if self.deployment is None else _about(self.deployment, body)
+
+    async def _sent(self, limit: int) -> bytes:
         declared = self.headers.get(b"content-length", b"0")
         if not declared.isdigit():
             raise InvalidRequest(f"Content-Length is {declared[:40]!r}, expected a number")
@@ -127,6 +146,25 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
         await self._send({"type": "http.response.body", "body": body})
 
+    def inner(self, receive: Receive, send: Send) -> Exchange:
+        """Return the same request on its way to other ears, its body as `body` returned it."""
+        same = Exchange(self._scope, receive, send)
+        same.headers = {name: value for name, value in self.headers.items() if name not in _OF_THE_BODY}
+        same.path, same.id, same.id_headers = self.path, self.id, self.id_headers
+        return same
+
+    async def relay(self, message: MutableMapping[str, Any], headers: Mapping[str, str]) -> None:
+        """Send a part of a response that was made for another exchange, under our own id."""
+        if message["type"] == "http.response.start":
+            self.started = True
+            ours = list(self._pairs(headers))
+            named = {name for name, _ in ours}
+            kept = [pair for pair in message["headers"] if pair[0] not in named]
+            message = {**message, "headers": [*ours, *kept]}
+        else:
+            self._ended = not message.get("more_body", False)
+        await self._send(message)
+
     async def begin_events(self, headers: Mapping[str, str], fail: Callable[[HedgerowError, str], bytes]) -> None:
         """Start a stream of server-sent events; `fail` writes the event of an error that ends it."""
         self.started, self._in_band = True, fail
@@ -154,11 +192,11 @@ class Exchange:
             await self.end()
 
     def signed(self, send: Send) -> Send:
-        """Return a `send` for another application that puts our `x-request-id` on its response."""
+        """Return a `send` for another application that puts our headers on its response."""
 
         async def with_id(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.id.encode())]
+                message["headers"] = [*message.get("headers", ()), *self._pairs({})]
             await send(message)
 
         return with_id
@@ -167,5 +205,17 @@ class Exchange:
         yield b"x-request-id", self.id.encode()
         for other in self.id_headers:
             yield other, self.id.encode()
+        yield _NOSNIFF
         for name, value in headers.items():
             yield name.encode("ascii"), value.encode("latin-1", "replace")
+
+
+_fields: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _about(model: str, body: bytes) -> bytes:
+    """Return a body with the model that the path names; one that is no JSON object is for others to refuse."""
+    try:
+        return msgspec.json.encode({**_fields.decode(body), "model": model})
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return body

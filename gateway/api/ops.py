@@ -43,7 +43,9 @@ def build(routes: Iterable[str], version: str, created: int) -> FastAPI:
     async def not_served(request: Request, error: HTTPException) -> Response:
         fault: HedgerowError
         if error.status_code == 405:
-            allowed = (error.headers or {}).get("allow", "GET")
+            allowed = f"{(error.headers or {}).get('allow', 'GET')}, HEAD, OPTIONS"
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers={"allow": allowed})
             fault = MethodNotAllowed(f"{request.method} {request.url.path} is not possible.", allowed=allowed)
         else:
             fault = NotFound(f"There is nothing at {request.url.path}; chat is served at /v1/chat/completions.")

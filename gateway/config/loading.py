@@ -67,7 +67,8 @@ def _settings(text: str, environ: Mapping[str, str], source: str, read: tuple[Pa
         calibrations.load(root, read[0].parent, read[1], faults)
     settings = _build(root, faults)
     faults.raise_any()
-    return replace(settings, notes=(*_exposed(root, read and read[0]), *_unencrypted(settings), *_unused(settings)))
+    notes = (*_exposed(root, read and read[0]), *_unencrypted(settings), *_unused(settings), *_open_to_pages(settings))
+    return replace(settings, notes=notes)
 
 
 def _build(root: Node, faults: Faults) -> Settings:
@@ -80,7 +81,7 @@ def _build(root: Node, faults: Faults) -> Settings:
     if not adhoc and not root.faulty and not (root.has("routes") and root.value["routes"].value):
         faults.missing("routes", root, "at least one route, or adhoc_routes: true")
     sound = {name: settings for name, settings in built.items() if settings is not None}
-    return Settings(sound, made, adhoc, digests(root.child("keys"), faults))
+    return Settings(sound, made, adhoc, digests(root.child("keys"), faults), cors=tuple(root.get("cors", ())))
 
 
 def _exposed(root: Node, path: Path | None) -> Iterator[str]:
@@ -115,3 +116,9 @@ def _unused(settings: Settings) -> Iterator[str]:
     idle = [name for name in settings.providers if name not in asked]
     if idle and not settings.adhoc:
         yield f"No route asks {', '.join(idle)}."
+
+
+def _open_to_pages(settings: Settings) -> Iterator[str]:
+    """Say so when any page in a browser on this machine can use the gateway without a key."""
+    if "*" in settings.cors and not settings.keys:
+        yield "Any web page in a browser that reaches this gateway can use it: list origins under cors, or set keys."

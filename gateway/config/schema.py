@@ -272,6 +272,16 @@ DOCUMENT: Schema = {
             "description": "Whether clients may name targets themselves: the model provider/model,provider/model.",
             "default": False,
         },
+        "cors": {
+            "type": "array",
+            "title": 'a list of origins such as ["https://app.example.com"], or ["*"]',
+            "description": "The web origins whose pages may call the gateway from a browser; without it, none.",
+            "items": {
+                "type": "string",
+                "pattern": r"^(?:\*|https?://[^\s/?#@*]+)$",
+                "title": "an origin such as https://app.example.com, without a path, or *",
+            },
+        },
         "keys": {
             "type": "object",
             "writeOnly": True,
