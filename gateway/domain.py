@@ -80,18 +80,23 @@ _UNHEALTHY = frozenset(
 _CALLERS = frozenset({FailureKind.CALLER_FAULT, FailureKind.CONTEXT_LENGTH, FailureKind.FILTERED})
 
 
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+"""The header fields of a response, as they came."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure(fanin.Failure):
     """One target's failure, with what the edges need: `retry_after` in seconds, the upstream's status and error object.
 
-    `detail` is our own sentence. `error` is the upstream's error object and is shown to a client only where
-    `kind.caller_should_know`.
+    `headers` are the upstream's as they came. `detail` is our own sentence. `error` is the upstream's error object and
+    is shown to a client only where `kind.caller_should_know`.
     """
 
     kind: FailureKind
     retry_after: float | None = None
     status: int | None = None
     error: Mapping[str, Any] | None = field(default=None, repr=False)
+    headers: Headers = field(default=(), repr=False)
 
 
 class Usage(Struct, frozen=True):
@@ -102,15 +107,19 @@ class Usage(Struct, frozen=True):
     exact: bool = True
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct):
     """A whole answer: the upstream's object as its top-level fields, each value still in the upstream's own bytes.
 
     `wire` says what kind of object it is: a chat completion, or what the request's `native` wire calls an answer.
+    The connection that brought it adds the upstream's `headers` as they came, and in `dropped` the names of the
+    client's fields that the upstream was not sent.
     """
 
     fields: Mapping[str, Raw]
     usage: Usage | None = None
     wire: str = "chat"
+    headers: Headers = ()
+    dropped: tuple[str, ...] = ()
 
 
 class LiveStream(Protocol):
@@ -118,8 +127,12 @@ class LiveStream(Protocol):
 
     Iterating gives lists of what arrived together: each item is the data of one server-sent event (a JSON object, never
     `[DONE]`), beginning with the ones read before the commit. It ends after a complete answer and raises
-    `errors.StreamBroken` when the upstream broke off. `wire` says whose events they are, as `Answer.wire` does.
+    `errors.StreamBroken` when the upstream broke off. `wire` says whose events they are, as `Answer.wire` does;
+    `headers` and `dropped` are as in an Answer.
     """
+
+    headers: Headers
+    dropped: tuple[str, ...]
 
     @property
     def wire(self) -> str:
@@ -153,6 +166,10 @@ class Target:
 
     `timeout` is the limit of one attempt in seconds, `retries` counts the calls beyond the first, and `patience` is the
     longest Retry-After in seconds that is waited for: short where another target would be asked instead.
+
+    Of the client's fields `drop` are left out, `rename` go under another name, and `defaults` fill in what it did not
+    send; `params` win over all. `on_unsupported` says what becomes of a field that the provider cannot do: `fail` is
+    the target's failure, `drop` leaves it out and says so.
     """
 
     name: str
@@ -160,6 +177,10 @@ class Target:
     model: str
     prompt: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    drop: frozenset[str] = frozenset()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    on_unsupported: str = "fail"
     timeout: float = 60.0
     retries: int = 1
     patience: float = 120.0

@@ -94,6 +94,7 @@ class Endpoint:
 
     async def _serve(self, asked: Asked, route: Route, record: _Record) -> None:
         exchange, rule = record.exchange, route.select
+        self.dialect.admit(asked, route)
         intent = plan(route, stream=asked.stream, now=asyncio.get_running_loop().time())
         fields, native = (asked.fields, None) if self.dialect.wire == CHAT else self._worded(asked, route, record)
         request = ChatRequest(
@@ -113,6 +114,9 @@ class Endpoint:
             verdict = await fan_out(intent, request, self.engine.call)
         headers = record.decided(verdict, explain=asked.explain)
         payload: Answer | LiveStream = verdict.selection.winner.payload
+        headers |= disclosure.passed_on(payload.headers)
+        if payload.dropped or record.dropped:
+            headers["x-hedgerow-dropped"] = ",".join((*record.dropped, *payload.dropped))
         if verdict.selection.together and isinstance(payload, Answer):
             payload = self.dialect.together(payload, [each.payload for each in verdict.selection.together])
         if not isinstance(payload, Answer):
@@ -126,7 +130,6 @@ class Endpoint:
 
     def _worded(self, asked: Asked, route: Route, record: _Record) -> tuple[Mapping[str, Raw], Native | None]:
         """Return the request for targets that speak chat completions, and for those that speak the dialect itself."""
-        self.dialect.admit(asked, route)
         wire, native = self.dialect.wire, self.engine.native
         speaking = [wire in native.get(target.provider, ()) for target in route.targets]
         fields: Mapping[str, Raw] = {}
@@ -178,10 +181,7 @@ class _Record:
         self.overhead = max(0.0, before + after)
         if explain:
             self.explanation = disclosure.explanation(self.route, verdict, self.overhead)
-        headers = disclosure.headers(self.route, verdict, self.overhead)
-        if self.dropped:
-            headers["x-hedgerow-dropped"] = ",".join(self.dropped)
-        return headers
+        return disclosure.headers(self.route, verdict, self.overhead)
 
     def refused(self, error: HedgerowError) -> dict[str, str]:
         """Take an error down; return the response's headers."""
@@ -189,6 +189,9 @@ class _Record:
         headers = {} if self.route == OTHER else {"x-hedgerow-route": self.route}
         if isinstance(error, AllTargetsFailed):
             headers["x-hedgerow-branches"] = f"0/{len(error.failures)}"
+            if error.status == 429:
+                soonest = min(error.failures, key=lambda failure: failure.retry_after or 0.0)
+                headers |= disclosure.passed_on(soonest.headers)
         elif isinstance(error, Abstained):
             headers["x-hedgerow-branches"] = f"{error.answered}/{error.asked}"
         return headers

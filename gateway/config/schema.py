@@ -134,6 +134,31 @@ _TARGET: Schema = {
                     "title": "a mapping such as {temperature: 0.2}",
                     "description": "Fields of the request body that this target gets instead of the client's.",
                 },
+                "drop": {
+                    "type": "array",
+                    "title": "a list of field names such as [logit_bias]",
+                    "description": "Fields of the client's that this target is not sent; a response header names them.",
+                    "items": {"type": "string", "title": "the name of a field of the request body"},
+                },
+                "rename": {
+                    "type": "object",
+                    "title": "a mapping of field names such as {max_tokens: max_completion_tokens}",
+                    "description": "Fields of the client's that this target gets under another name.",
+                    "additionalProperties": {"type": "string", "title": "the name of a field of the request body"},
+                },
+                "defaults": {
+                    "type": "object",
+                    "title": "a mapping such as {temperature: 0.2}",
+                    "description": "Fields of the request body that this target gets where the client sent none.",
+                },
+                "on_unsupported": {
+                    "type": "string",
+                    "enum": ["fail", "drop"],
+                    "title": "fail or drop",
+                    "description": "What becomes of a field that the provider cannot do: the target fails, or it is"
+                    " left out and a response header names it.",
+                    "default": "fail",
+                },
                 "timeout": _duration("The limit of one attempt; by default the route's."),
                 "weight": {
                     "type": "number",

@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 
 from fanin import Candidate, flaws
-from gateway.domain import Failure, FailureKind, Target, Usage
+from gateway.domain import Failure, FailureKind, Headers, Target, Usage
 from gateway.errors import StreamBroken
 from gateway.providers.reading import Choice, Reading, candidate, is_content
 
@@ -26,6 +26,8 @@ class EventStream:
     """
 
     wire = "chat"
+    headers: Headers = ()
+    dropped: tuple[str, ...] = ()
 
     def __init__(self, target: Target) -> None:
         self._target = target

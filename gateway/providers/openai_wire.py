@@ -13,6 +13,7 @@ from yarl import URL
 from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Outcome, ProviderSettings, Target
 from gateway.providers.openai_stream import WireStream
 from gateway.providers.reading import read_answer
+from gateway.providers.shaping import MOST_REFUSALS, Refusals, shaped
 from gateway.providers.upstream import Call, Upstream
 
 _encode = msgspec.json.Encoder().encode
@@ -34,6 +35,7 @@ class OpenAIWire:
         bearer = {} if key is None else {"authorization": f"Bearer {key.reveal()}"}
         self._upstream = Upstream({**bearer, **settings.headers})
         self._without_logprobs: set[str] = set()
+        self._refusals = Refusals()
 
     async def warm_up(self) -> None:
         """Open the pool."""
@@ -56,10 +58,16 @@ class OpenAIWire:
         return await self._ask(target, replace(request, logprobs=False))
 
     async def _ask(self, target: Target, request: ChatRequest) -> Outcome:
+        """Ask, and ask again without what the model turns out not to take, as far as the target allows that."""
         stream = WireStream if request.live else None
-        return await self._upstream.ask(
-            target, Call(self._url, outgoing(target, request), read_answer, stream, request.headers)
-        )
+        for _ in range(MOST_REFUSALS):
+            fields, dropped = outgoing(target, request)
+            dropped += self._refusals.applied(target, fields)
+            call = Call(self._url, _encode(fields), read_answer, stream, request.headers, dropped)
+            outcome = await self._upstream.ask(target, call)
+            if not isinstance(outcome, Failure) or not self._refusals.learn(target, outcome, fields.keys()):
+                break
+        return outcome
 
 
 def _refuses_logprobs(failure: Failure) -> bool:
@@ -68,12 +76,13 @@ def _refuses_logprobs(failure: Failure) -> bool:
     return "logprobs" in f"{failure.error.get('param')} {failure.error.get('message')}"
 
 
-def outgoing(target: Target, request: ChatRequest) -> bytes:
-    """Return the upstream's request: the client's fields in the client's bytes, the target's model, prompt and params.
+def outgoing(target: Target, request: ChatRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the upstream's request, in the client's bytes, and the names of the client's fields that are not in it.
 
-    `params` are the operator's and win over the client's fields; the prompt is a system message before all others.
+    The target's prompt is a system message before all others.
     """
-    fields: dict[str, Any] = {"model": target.model, **request.fields}
+    kept, dropped = shaped(target, request.fields)
+    fields: dict[str, Any] = {"model": target.model, **kept}
     if request.live:
         fields["stream"] = _TRUE
     else:
@@ -82,9 +91,7 @@ def outgoing(target: Target, request: ChatRequest) -> bytes:
         fields["logprobs"] = _TRUE
     if target.prompt is not None:
         fields["messages"] = _prompted(target.prompt, fields.get("messages"))
-    if target.params:
-        fields.update(target.params)
-    return _encode(fields)
+    return fields, dropped
 
 
 def _prompted(prompt: str, messages: Raw | None) -> list[Any]:

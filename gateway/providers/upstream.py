@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -21,13 +22,17 @@ _LARGE = 1024 * 1024
 
 
 class Call(Struct, frozen=True):
-    """One request, and who reads its answer: `read` a whole one, `stream` one in events if they were asked for."""
+    """One request, and who reads its answer: `read` a whole one, `stream` one in events if they were asked for.
+
+    `dropped` are the names of the client's fields that are not in it.
+    """
 
     url: URL
     body: bytes
     read: Callable[[Target, bytes], Outcome]
     stream: Callable[[Target, aiohttp.ClientResponse], EventStream] | None = None
     headers: Mapping[str, str] = {}
+    dropped: tuple[str, ...] = ()
 
 
 class Upstream:
@@ -74,13 +79,15 @@ class Upstream:
             if response.status != 200:
                 return await self._refused(target, response)
             if call.stream is not None and response.content_type == "text/event-stream":
-                outcome = await call.stream(target, response).commit()
+                stream = call.stream(target, response)
+                stream.headers, stream.dropped = response.raw_headers, call.dropped
+                outcome = await stream.commit()
                 handed_over = isinstance(outcome, Candidate)
                 return outcome
             whole = await _read(response)
             if whole is None:
                 return Failure(target.name, FailureKind.MALFORMED, f"an answer of more than {MAX_ANSWER} bytes")
-            return call.read(target, whole)
+            return _signed(call.read(target, whole), response, call)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
             return classify.from_exception(target.name, exc)
         finally:
@@ -93,7 +100,15 @@ class Upstream:
                 target.name, FailureKind.MALFORMED, f"the provider answered {response.status}", status=response.status
             )
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return classify.from_response(target.name, response.status, headers, await _read(response) or b"")
+        failure = classify.from_response(target.name, response.status, headers, await _read(response) or b"")
+        return replace(failure, headers=response.raw_headers)
+
+
+def _signed(outcome: Outcome, response: aiohttp.ClientResponse, call: Call) -> Outcome:
+    """Write into an answer what only the connection knows."""
+    if isinstance(outcome, Candidate):
+        outcome.payload.headers, outcome.payload.dropped = response.raw_headers, call.dropped
+    return outcome
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:

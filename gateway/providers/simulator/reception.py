@@ -50,6 +50,8 @@ class Reception:
             entry.model, entry.stream, entry.prompt_tokens = ask.model, ask.stream, ask.prompt_tokens
             turn = _enter(stage, ask.model)
             _enforce(ask, turn, request)
+            if turn.behaviour.unsupported:
+                _sift(turn.behaviour.unsupported, _decoded(entry.body))
         except RefusedError as refused:
             refusal = refused.problem
         line = Transmission(request, turn.behaviour, entry, self._epoch)
@@ -132,6 +134,14 @@ def _enforce(ask: Ask, turn: Turn, request: web.BaseRequest) -> None:
         )
     if behaviour.concurrency is not None and turn.part.running >= behaviour.concurrency:
         raise RefusedError(_spoken(CATALOGUE["rate_limit"], ask.model, 0, 0))
+
+
+def _sift(unsupported: tuple[str, ...], body: dict[str, Any]) -> None:
+    """Refuse a request that has a field the model does not support, in OpenAI's words."""
+    for name in unsupported:
+        if name in body:
+            message = f"Unsupported parameter: '{name}' is not supported with this model."
+            raise invalid(message, name, "unsupported_parameter")
 
 
 def _keys(request: web.BaseRequest) -> tuple[str, ...]:
