@@ -14,6 +14,7 @@ from gateway.api.count_tokens import CountTokens
 from gateway.api.endpoint import Endpoint, Engine
 from gateway.api.front import Application, Front
 from gateway.api.messages import MessagesDialect
+from gateway.api.relay import RelayDialect, Upload
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Outcome, ProviderSettings, Route, Settings, Target
 from gateway.engine.events import Event, Listener
@@ -22,6 +23,7 @@ from gateway.observe.metrics import Metrics
 from gateway.policies import Bulkhead, attempt, compose, retry, validated
 from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
+from gateway.wires.operations import OPERATIONS
 
 
 class Provider(Protocol):
@@ -71,6 +73,7 @@ class Gateway:
                 "/chat/completions": Endpoint(ChatDialect(), engine),
                 "/messages": Endpoint(MessagesDialect(), engine),
                 "/messages/count_tokens": CountTokens(engine),
+                **{f"/{path}": _relay(path, engine) for path in OPERATIONS},
             },
             self._rest,
             settings.keys,
@@ -131,6 +134,11 @@ class Gateway:
             except Exception as exc:  # noqa: BLE001 -- it costs this provider's branches, not the gateway
                 self.log.fault("start-up", exc)
         self.asgi.ready = True
+
+
+def _relay(path: str, engine: Engine) -> Endpoint:
+    kind = Upload if OPERATIONS[path].form else Endpoint
+    return kind(RelayDialect(path), engine)
 
 
 def _provider(settings: ProviderSettings) -> Provider:

@@ -128,11 +128,12 @@ class LiveStream(Protocol):
     Iterating gives lists of what arrived together: each item is the data of one server-sent event (a JSON object, never
     `[DONE]`), beginning with the ones read before the commit. It ends after a complete answer and raises
     `errors.StreamBroken` when the upstream broke off. `wire` says whose events they are, as `Answer.wire` does;
-    `headers` and `dropped` are as in an Answer.
+    `headers` and `dropped` are as in an Answer. `media` is the content type of what is not events.
     """
 
     headers: Headers
     dropped: tuple[str, ...]
+    media: str | None
 
     @property
     def wire(self) -> str:
@@ -169,7 +170,8 @@ class Target:
 
     Of the client's fields `drop` are left out, `rename` go under another name, and `defaults` fill in what it did not
     send; `params` win over all. `on_unsupported` says what becomes of a field that the provider cannot do: `fail` is
-    the target's failure, `drop` leaves it out and says so.
+    the target's failure, `drop` leaves it out and says so. `same_as` is the model's common name where providers call
+    it differently: only embeddings of one model can stand in for each other.
     """
 
     name: str
@@ -181,6 +183,7 @@ class Target:
     rename: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     on_unsupported: str = "fail"
+    same_as: str | None = None
     timeout: float = 60.0
     retries: int = 1
     patience: float = 120.0
@@ -211,15 +214,25 @@ def _ignore(_: object) -> None:
     """Listen to nothing."""
 
 
+class Form(Struct, frozen=True):
+    """A multipart form with a hole where each target's model goes; the buffers are shared by all of them."""
+
+    content_type: str
+    before: memoryview
+    after: memoryview
+
+
 class Native(Struct, frozen=True):
     """A request in the words of another wire than chat completions, for targets that speak it themselves.
 
-    `headers` are those of the client's that belong to the wire, such as its version.
+    `headers` are those of the client's that belong to the wire, such as its version. `form` is the request itself where
+    it is no JSON; `fields` are then only read.
     """
 
     wire: str
     fields: Mapping[str, Raw]
     headers: Mapping[str, str] = {}
+    form: Form | None = None
 
 
 class ChatRequest(Struct, frozen=True):

@@ -77,7 +77,7 @@ class Endpoint:
         """Serve one request; whatever goes wrong becomes an error in the client's dialect."""
         record = _Record(exchange)
         try:
-            asked = self.dialect.parse(await exchange.body())
+            asked = await self._asked(exchange)
             route = self.engine.route(asked)
             record.say = self.engine.observe(route.name, exchange.id)
             record.route = route.name
@@ -91,6 +91,9 @@ class Endpoint:
             if record.route == OTHER:
                 record.say = self.engine.observe(OTHER, exchange.id)
             record.say(Finished(record.status, exchange.elapsed, record.overhead, record.error))
+
+    async def _asked(self, exchange: Exchange) -> Asked:
+        return self.dialect.parse(await exchange.body())
 
     async def _serve(self, asked: Asked, route: Route, record: _Record) -> None:
         exchange, rule = record.exchange, route.select
@@ -137,7 +140,7 @@ class Endpoint:
             fields, record.dropped = self.dialect.translated(asked)
         if not any(speaking):
             return fields, None
-        return fields, Native(wire, asked.fields, record.exchange.given(self.dialect.forwarded))
+        return fields, Native(wire, asked.fields, record.exchange.given(self.dialect.forwarded), asked.form)
 
     async def _awaited(self, intent: Plan, request: ChatRequest, writer: StreamWriter, record: _Record) -> Verdict:
         """Fan out for a stream whose selector needs whole answers, and keep the connection alive meanwhile."""
@@ -232,7 +235,10 @@ async def _pass_on(
     """Pass a live stream on, event by event; its tokens are booked when it ends, however it ends."""
     exchange = record.exchange
     try:
-        await exchange.begin_events(headers, writer.fail)
+        if stream.media is None:
+            await exchange.begin_events(headers, writer.fail)
+        else:
+            await exchange.begin_bytes(headers, stream.media)
         async for data in stream:
             await exchange.write(writer.events(data))
         await exchange.write(writer.end(record.explanation))

@@ -176,6 +176,12 @@ class Exchange:
         ]
         await self._send({"type": "http.response.start", "status": 200, "headers": pairs})
 
+    async def begin_bytes(self, headers: Mapping[str, str], media: str) -> None:
+        """Start a stream that has no place for an error: one that breaks off ends without its end."""
+        self.started = True
+        pairs = [(b"content-type", media.encode("latin-1", "replace")), *self._pairs(headers)]
+        await self._send({"type": "http.response.start", "status": 200, "headers": pairs})
+
     async def write(self, data: bytes) -> None:
         """Send a piece of a started stream."""
         await self._send({"type": "http.response.body", "body": data, "more_body": True})

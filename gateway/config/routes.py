@@ -61,6 +61,7 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
             rename=_renamed(target, faults),
             defaults=_settable(target, "defaults", faults),
             on_unsupported=target.get("on_unsupported", "fail"),
+            same_as=target.get("same_as"),
             timeout=_timeout(target, timeout, limit, faults),
             retries=node.get("retries", RETRIES),
             weight=float(target.get("weight", 1.0)),

@@ -159,6 +159,12 @@ _TARGET: Schema = {
                     " left out and a response header names it.",
                     "default": "fail",
                 },
+                "same_as": {
+                    "type": "string",
+                    "pattern": NAME,
+                    "title": NAME_TITLE,
+                    "description": "The embedding model behind a name that does not say so, such as a deployment's.",
+                },
                 "timeout": _duration("The limit of one attempt; by default the route's."),
                 "weight": {
                     "type": "number",

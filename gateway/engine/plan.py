@@ -57,6 +57,7 @@ def describe(route: Route) -> str:
         extras += [f"defaults {', '.join(sorted(target.defaults))}"] * bool(target.defaults)
         extras += [f"drops {', '.join(sorted(target.drop))}"] * bool(target.drop)
         extras += [f"renames {old} to {new}" for old, new in target.rename.items()]
+        extras += [f"same as {target.same_as}"] * (target.same_as is not None)
         extras += ["drops what it cannot do"] * (target.on_unsupported == "drop")
         lines.append(f"    {target.priority + 1}. {target.name}  ({'; '.join(extras)})")
     calls = sum(1 + target.retries for target in route.targets)

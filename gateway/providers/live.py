@@ -28,6 +28,7 @@ class EventStream:
     wire = "chat"
     headers: Headers = ()
     dropped: tuple[str, ...] = ()
+    media: str | None = None
 
     def __init__(self, target: Target) -> None:
         self._target = target

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,25 +13,28 @@ from yarl import URL
 from fanin import Candidate
 from gateway.domain import Failure, FailureKind, Outcome, Target
 from gateway.providers import classify
+from gateway.providers.buffers import LARGE, Buffer, Buffers
 from gateway.providers.live import EventStream
+from gateway.providers.relaying import ByteStream
 
 CONNECT_TIMEOUT = 5.0
 MAX_ANSWER = 16 * 1024 * 1024
-_LARGE = 1024 * 1024
 
 
 class Call(Struct, frozen=True):
     """One request, and who reads its answer: `read` a whole one, `stream` one in events if they were asked for.
 
-    `dropped` are the names of the client's fields that are not in it.
+    `dropped` are the names of the client's fields that are not in it. `opaque` takes an answer that is no JSON.
     """
 
     url: URL
-    body: bytes
+    body: bytes | Sequence[Buffer]
     read: Callable[[Target, bytes], Outcome]
     stream: Callable[[Target, aiohttp.ClientResponse], EventStream] | None = None
     headers: Mapping[str, str] = {}
     dropped: tuple[str, ...] = ()
+    content_type: str = "application/json"
+    opaque: Callable[[Target, aiohttp.ClientResponse], ByteStream] | None = None
 
 
 class Upstream:
@@ -70,16 +72,18 @@ class Upstream:
     async def ask(self, target: Target, call: Call) -> Outcome:
         """Ask one target; never raises but CancelledError."""
         body = call.body
-        # aiohttp warns about large bodies given as bytes; a reader over the same bytes is sent in pieces, uncopied.
-        data: Any = body if len(body) < _LARGE else io.BytesIO(body)
+        # aiohttp warns about large bodies given as bytes; buffers are sent in pieces, uncopied.
+        small = isinstance(body, bytes) and len(body) < LARGE
+        data: Any = body if small else Buffers([body] if isinstance(body, bytes) else body, call.content_type)
         response = None
         handed_over = False
         try:
             response = await self.open().post(call.url, data=data, headers=call.headers or None, allow_redirects=False)
             if response.status != 200:
                 return await self._refused(target, response)
-            if call.stream is not None and response.content_type == "text/event-stream":
-                stream = call.stream(target, response)
+            opened = _stream_of(call, response.content_type)
+            if opened is not None:
+                stream = opened(target, response)
                 stream.headers, stream.dropped = response.raw_headers, call.dropped
                 outcome = await stream.commit()
                 handed_over = isinstance(outcome, Candidate)
@@ -102,6 +106,13 @@ class Upstream:
         headers = {name.lower(): value for name, value in response.headers.items()}
         failure = classify.from_response(target.name, response.status, headers, await _read(response) or b"")
         return replace(failure, headers=response.raw_headers)
+
+
+def _stream_of(call: Call, media: str) -> Callable[[Target, aiohttp.ClientResponse], EventStream | ByteStream] | None:
+    """Return who takes an answer of this content type while it comes; None where it is read as a whole."""
+    if call.stream is not None and media == "text/event-stream":
+        return call.stream
+    return None if media == "application/json" else call.opaque
 
 
 def _signed(outcome: Outcome, response: aiohttp.ClientResponse, call: Call) -> Outcome:

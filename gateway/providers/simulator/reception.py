@@ -6,6 +6,8 @@ import asyncio
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from email.message import Message
+from email.parser import BytesParser
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -103,6 +105,8 @@ def _asked(dialect: Dialect, body: bytes) -> Ask:
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
+    if body.startswith(b"--"):
+        return _form(body)
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
@@ -110,6 +114,21 @@ def _decoded(body: bytes) -> dict[str, Any]:
     if not isinstance(decoded, dict):
         raise invalid("Invalid request body: expected a JSON object.")
     return decoded
+
+
+def _form(body: bytes) -> dict[str, Any]:
+    """Read a form: texts, and the bytes of files."""
+    boundary = body[2 : body.find(b"\r\n")]
+    message = BytesParser().parsebytes(b'Content-Type: multipart/form-data; boundary="%b"\r\n\r\n%b' % (boundary, body))
+    parts = message.get_payload() if message.is_multipart() else []
+    fields: dict[str, Any] = {}
+    for part in parts:
+        if isinstance(part, Message):
+            content = part.get_payload(decode=True)
+            data = content if isinstance(content, bytes) else b""
+            name = str(part.get_param("name", "", "content-disposition"))
+            fields[name] = data if part.get_filename() else data.decode(errors="replace")
+    return fields
 
 
 def _enter(stage: Stage, model: str) -> Turn:
