@@ -109,9 +109,11 @@ class Gateway:
         return adhoc_route(model, overrides, self.settings)
 
     def _rest(self) -> Application:
-        from gateway.api import ops  # noqa: PLC0415 -- FastAPI is imported at the first request that needs it
+        from gateway.api import openapi, ops  # noqa: PLC0415 -- FastAPI is imported at the first request that needs it
 
-        return ops.build(self.settings.routes, version("hedgerow"), self._created)
+        names, endpoints = list(self.settings.routes), self.asgi.endpoints
+        document = openapi.document(endpoints, names, version("hedgerow"), adhoc=self.settings.adhoc)
+        return ops.build(names, self._created, document)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:

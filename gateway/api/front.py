@@ -41,6 +41,7 @@ _POST = "POST, OPTIONS"
 _OPENAI = OpenAIErrors()
 _OPEN = frozenset({"/healthz", "/readyz"})
 _PREFIXES = ("", "/v1", "/openai/v1")
+_AZURE = frozenset({"/openai/v1/models", "/openai/models"})
 _SLASHES = re.compile(r"/{2,}")
 _EXPOSED = ("retry-after", "x-request-id", "idempotent-replayed", *disclosure.NAMES)
 
@@ -62,6 +63,7 @@ class Front:
         lifespan: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
         self._hot = {f"{prefix}{path}": handler for path, handler in hot.items() for prefix in _PREFIXES}
+        self.endpoints = tuple(path.removeprefix("/") for path in hot)
         # Azure's older paths; the shortest name is taken, so that the longest path behind it counts.
         self._deployed = re.compile(rf"/openai/deployments/(.+?)({'|'.join(map(re.escape, hot))})")
         self._application: Application = self._answer
@@ -132,6 +134,7 @@ class Front:
         exchange.path = _SLASHES.sub("/", exchange.path).rstrip("/") or "/"
         deployed = self._deployed.fullmatch(exchange.path)
         if deployed is None:
+            exchange.path = exchange.path.removeprefix("/openai") if exchange.path in _AZURE else exchange.path
             return self._hot.get(exchange.path)
         exchange.deployment = deployed[1]
         return self._hot[deployed[2]]

@@ -11,7 +11,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 from yarl import URL
 
-from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Form, Outcome, ProviderSettings, Target
+from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Form, Native, Outcome, ProviderSettings, Target
 from gateway.providers.buffers import Buffer, written
 from gateway.providers.openai_stream import WireStream
 from gateway.providers.reading import read_answer
@@ -65,7 +65,7 @@ class OpenAIWire:
 
     async def _ask(self, target: Target, request: ChatRequest) -> Outcome:
         """Ask, and ask again without what the model turns out not to take, as far as the target allows that."""
-        native = request.native
+        native = _spoken(request)
         if native is not None and native.form is not None:
             return await self._upstream.ask(target, self._filled(target, request, native.wire, native.form))
         for _ in range(MOST_REFUSALS):
@@ -78,9 +78,9 @@ class OpenAIWire:
 
     def _call(self, request: ChatRequest, body: bytes | Sequence[Buffer], dropped: tuple[str, ...]) -> Call:
         stream = WireStream if request.live else None
-        if request.native is None:
+        if (native := _spoken(request)) is None:
             return Call(self._urls["chat/completions"], body, read_answer, stream, request.headers, dropped)
-        wire = request.native.wire
+        wire = native.wire
         return Call(
             self._urls[wire],
             body,
@@ -99,6 +99,12 @@ class OpenAIWire:
         return Call(self._urls[wire], body, reader(wire), None, headers, content_type=form.content_type, opaque=opaque)
 
 
+def _spoken(request: ChatRequest) -> Native | None:
+    """Return the request in the words of one of our own operations; None where it is asked as a chat."""
+    native = request.native
+    return native if native is not None and native.wire in OPERATIONS else None
+
+
 def _refuses_logprobs(failure: Failure) -> bool:
     if failure.kind is not FailureKind.CALLER_FAULT or failure.error is None:
         return False
@@ -110,7 +116,7 @@ def outgoing(target: Target, request: ChatRequest) -> tuple[dict[str, Any], tupl
 
     The target's prompt is a system message before all others.
     """
-    native = request.native
+    native = _spoken(request)
     kept, dropped = shaped(target, request.fields if native is None else native.fields)
     fields: dict[str, Any] = {"model": target.model, **kept}
     if native is not None:

@@ -190,3 +190,21 @@ async def test_a_body_that_is_too_large_without_saying_so_is_413() -> None:
         except aiohttp.ClientOSError:
             pass  # the server may close before everything is sent
         assert running.sim.journal == []
+
+
+async def test_the_openapi_document_describes_every_endpoint_that_is_served() -> None:
+    """Each POST has its required fields, its routes and its errors; the two lists of paths cannot drift apart."""
+    async with gateways(ONE) as running:
+        async with running.http.get(running.url + "/openapi.json") as response:
+            document = await response.json()
+        posts = {path for path, methods in document["paths"].items() if "post" in methods}
+        assert posts == {f"/v1/{path}" for path in running.gateway.asgi.endpoints}
+        for path in posts:
+            described = document["paths"][path]["post"]
+            [body] = described["requestBody"]["content"].values()
+            assert body["schema"]["properties"]["model"]["enum"] == ["one"]
+            assert {"200", "400", "401", "404", "429", "502", "504"} <= described["responses"].keys()
+            reply = await running.post({"model": "one"}, path)
+            assert str(reply.status) in described["responses"], path
+        async with running.http.get(running.url + "/openai/v1/models") as models:
+            assert models.status == 200
