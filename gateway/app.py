@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Protocol
 
+from gateway.api.admission import Admission
 from gateway.api.chat import ChatDialect
 from gateway.api.count_tokens import CountTokens
 from gateway.api.endpoint import Endpoint, Engine
@@ -50,8 +51,8 @@ class Provider(Protocol):
 class Gateway:
     """One gateway: its providers, its policies around them, its listeners, and the ASGI application in front.
 
-    With a `previous` one it takes over what a new configuration leaves as it is: the metrics, and the providers whose
-    settings are the same, with their connections.
+    With a `previous` one it takes over what a new configuration leaves as it is: the metrics, the count of who is
+    inside, and the providers whose settings are the same, with their connections.
     """
 
     def __init__(self, settings: Settings, log: Log, previous: Gateway | None = None) -> None:
@@ -60,6 +61,8 @@ class Gateway:
         self.log = log
         self.metrics: Metrics = Metrics(()) if previous is None else previous.metrics
         self.metrics.know(settings.routes.values())
+        self.admission: Admission = Admission(settings.limits) if previous is None else previous.admission
+        self.admission.limits = settings.limits
         kept = {} if previous is None else previous.unchanged(settings)
         self._providers: dict[str, Provider] = {
             name: kept.get(name) or _provider(provider) for name, provider in settings.providers.items()
@@ -81,6 +84,7 @@ class Gateway:
             log.fault,
             self.lifespan,
         )
+        self.asgi.admission = self.admission
         if settings.cors:
             self.asgi.share(settings.cors)
         self.handed_down: set[str] = set()

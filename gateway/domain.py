@@ -348,6 +348,24 @@ class ProviderSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What one process takes upon itself, in seconds and bytes; beyond it, clients are told to come again.
+
+    `in_flight` requests are served at once and `queue` more wait for up to `queue_timeout`. A request's headers and its
+    body must have arrived within their times. `loop_lag` is how late the event loop may be before new work is refused.
+    """
+
+    in_flight: int = 1024
+    queue: int = 256
+    queue_timeout: float = 0.1
+    connections: int = 10_000
+    header_timeout: float = 10.0
+    body_timeout: float = 30.0
+    body_bytes: int = 20 * 1024 * 1024
+    loop_lag: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A whole valid configuration.
 
@@ -359,5 +377,6 @@ class Settings:
     routes: Mapping[str, Route]
     adhoc: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = Limits()
     notes: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()

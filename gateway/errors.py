@@ -10,6 +10,8 @@ HedgerowError                    status  type
 ├── ModelNotFound                   404  invalid_request_error
 ├── NotFound                        404  invalid_request_error
 ├── MethodNotAllowed                405  invalid_request_error
+├── NotTaken            400 408 414 431  invalid_request_error
+├── Overloaded                      503  server_error
 ├── ShuttingDown                    503  server_error
 ├── AllTargetsFailed       fused  400 to 504, fused from the branches' failures
 ├── Abstained                       502  selector_abstained
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -130,6 +133,29 @@ class Unauthorized(HedgerowError):
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
+
+
+class NotTaken(InvalidRequest):
+    """The request was not read to its end: it is malformed, too large or too slow."""
+
+    def __init__(self, status: int, message: str, code: str) -> None:
+        super().__init__(message, code=code)
+        self.status = status
+
+
+class Overloaded(HedgerowError):
+    """The gateway has more to do than it can do well; who comes again a little later has a better chance."""
+
+    status = 503
+    code = "overloaded"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The gateway is overloaded: {why}. Try again in a few seconds.")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """One to three seconds, by chance: clients that were refused together should not come back together."""
+        return {"retry-after": str(random.randint(1, 3))}  # noqa: S311 -- no secret
 
 
 class ShuttingDown(HedgerowError):

@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from gateway.api.depth import DEEPEST, too_deep
 from gateway.domain import Form
 from gateway.errors import InvalidRequest
 
+MOST_FIELDS = 1000
 _OURS = ("explain", "launch", "select")
 _PRIVATE = frozenset(
     {"api_base", "api_key", "api_version", "base_url", "custom_llm_provider", "extra_headers", "headers", "model_list"}
@@ -47,6 +49,11 @@ def parse(body: bytes) -> Asked:
         fields = _fields.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise InvalidRequest(f"The request body is not a JSON object: {_reason(exc)}.") from None
+    if len(fields) > MOST_FIELDS or too_deep(body):
+        raise InvalidRequest(
+            f"The request body has {len(fields)} fields, or lists and objects more than {DEEPEST} deep; "
+            f"expected at most {MOST_FIELDS}, and {DEEPEST}."
+        )
     refuse_private(fields)
     model = field(fields, "model", str, "the name of a route; GET /v1/models lists them")
     stream = field(fields, "stream", bool, "true or false", default=False)

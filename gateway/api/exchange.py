@@ -43,6 +43,8 @@ class Exchange:
         self._loop = asyncio.get_running_loop()
         # The loop's clock is as coarse as a millisecond (uvloop): deadlines live by it, measurements do not.
         self.began = time.perf_counter()
+        self.largest = MAX_BODY
+        """The bytes that the body may have."""
         self.heard = self.began
         """When the request was complete: what the client took to send it is not the gateway's time."""
         self.started = self._ended = self.expired = False
@@ -63,31 +65,31 @@ class Exchange:
         """Return those of the client's headers that it sent."""
         return {name.decode(): self.headers[name].decode("latin-1") for name in names if name in self.headers}
 
-    async def body(self, limit: int = MAX_BODY) -> bytes:
+    async def body(self) -> bytes:
         """Read the whole body, decompressed; a model that the path names stands in it.
 
         Raises:
-            BodyTooLarge: it is larger than `limit` bytes, said as soon as it is known.
+            BodyTooLarge: it has more than `largest` bytes, said as soon as it is known.
             InvalidRequest: Content-Length is not a number, or the body is not in the coding it is said to be in.
             UnsupportedCoding: it is compressed in a way that we do not know.
             ClientGone: the client left while sending.
         """
-        body = await self._sent(limit)
+        body = await self._sent()
         coding = self.headers.get(b"content-encoding")
         if coding is not None:
             told = coding.decode("latin-1")
             # A large one takes longer to decompress than the other requests should wait.
             aside = len(body) > _LARGE
-            body = await asyncio.to_thread(decoded, body, told, limit) if aside else decoded(body, told, limit)
+            body = await asyncio.to_thread(decoded, body, told, self.largest) if aside else decoded(body, told, self.largest)
         return body if self.deployment is None else _about(self.deployment, body)
 
-    async def _sent(self, limit: int) -> bytes:
+    async def _sent(self) -> bytes:
         declared = self.headers.get(b"content-length", b"0")
         if not declared.isdigit():
             raise InvalidRequest(f"Content-Length is {declared[:40]!r}, expected a number")
         parts: list[bytes] = []
-        size = int(declared)
-        while size <= limit:
+        size, received = int(declared), 0
+        while size <= self.largest:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
@@ -95,8 +97,9 @@ class Exchange:
             if not message.get("more_body", False):
                 self.heard = time.perf_counter()
                 return parts[0] if len(parts) == 1 else b"".join(parts)
-            size = max(size, sum(map(len, parts)))
-        raise BodyTooLarge(f"the request body has more than {limit} bytes; send a smaller one")
+            received += len(parts[-1])
+            size = max(size, received)
+        raise BodyTooLarge(f"the request body has more than {self.largest} bytes; send a smaller one")
 
     @contextmanager
     def watched(self) -> Iterator[None]:

@@ -13,10 +13,12 @@ from typing import Protocol
 import msgspec
 
 from gateway.api import disclosure
+from gateway.api.admission import Admission
 from gateway.api.dialect import ErrorDialect
 from gateway.api.envelope import OpenAIErrors, refuse
 from gateway.api.exchange import ClientGone, Exchange, Receive, Scope, Send
 from gateway.api.replays import HEADER, Replays
+from gateway.domain import Limits
 from gateway.engine.events import Finished, Listener
 from gateway.errors import HedgerowError, InternalError, MethodNotAllowed, Unauthorized
 
@@ -74,6 +76,7 @@ class Front:
         self._observe = observe
         self._on_fault = on_fault
         self._lifespan = lifespan
+        self.admission = Admission(Limits())
         self.ready = self.draining = False
         self.live: set[Exchange] = set()
         """The requests in flight."""
@@ -103,6 +106,7 @@ class Front:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         exchange = Exchange(scope, receive, send)
+        exchange.largest = self.admission.limits.body_bytes
         handler = self._hot.get(exchange.path) or self._elsewhere(exchange)
         dialect = _OPENAI if handler is None else handler.dialect
         exchange.id_headers = dialect.id_headers
@@ -156,12 +160,23 @@ class Front:
             await exchange.respond(204, b"", {"allow": _POST})
         elif exchange.method != "POST":
             raise MethodNotAllowed(f"{exchange.method} {exchange.path} is not possible; use POST.", allowed=_POST)
-        elif HEADER in exchange.headers:
-            replayed = await self.replays.serve(exchange, handler, tenant)
-            if replayed is not None:
-                self._observe(OTHER, exchange.id)(Finished(replayed, exchange.elapsed, None))
         else:
-            await handler(exchange)
+            await self._admitted(handler, exchange, tenant)
+
+    async def _admitted(self, handler: Handler, exchange: Exchange, tenant: str) -> None:
+        """Serve a request that costs something, if there is room for it."""
+        admission = self.admission
+        if admission.crowded:
+            await admission.wait()
+        else:
+            admission.inside += 1
+        try:
+            if HEADER not in exchange.headers:
+                await handler(exchange)
+            elif (replayed := await self.replays.serve(exchange, handler, tenant)) is not None:
+                self._observe(OTHER, exchange.id)(Finished(replayed, exchange.elapsed, None))
+        finally:
+            admission.leave()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Follow the server's start and stop (ASGI lifespan)."""

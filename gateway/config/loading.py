@@ -8,16 +8,17 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.config import calibrations, document, shape
+from gateway.config import calibrations, document, durations, shape
 from gateway.config.credentials import digests
 from gateway.config.faults import ConfigError, Fault, Faults
 from gateway.config.files import Environment, Files
 from gateway.config.node import Node
 from gateway.config.providers import provider
 from gateway.config.routes import route
-from gateway.domain import Settings
+from gateway.domain import Limits, Settings
 
 LARGEST_FILE = 1024 * 1024
 _CREDENTIAL = re.compile(r"^keys\.|(?:key|token|secret|password|credential|authorization|cookie)[^.]*$", re.IGNORECASE)
@@ -81,7 +82,14 @@ def _build(root: Node, faults: Faults) -> Settings:
     if not adhoc and not root.faulty and not (root.has("routes") and root.value["routes"].value):
         faults.missing("routes", root, "at least one route, or adhoc_routes: true")
     sound = {name: settings for name, settings in built.items() if settings is not None}
-    return Settings(sound, made, adhoc, digests(root.child("keys"), faults), cors=tuple(root.get("cors", ())))
+    limits = _limits(root.child("limits"))
+    return Settings(sound, made, adhoc, digests(root.child("keys"), faults), limits, cors=tuple(root.get("cors", ())))
+
+
+def _limits(node: Node | None) -> Limits:
+    given: dict[str, Any] = {} if node is None else {name: child.value for name, child in node.children().items()}
+    times = {name: durations.seconds(value) for name, value in given.items() if isinstance(value, str)}
+    return Limits(**{**given, **times})
 
 
 def _exposed(root: Node, path: Path | None) -> Iterator[str]:

@@ -273,6 +273,36 @@ _ROUTE: Schema = {
     },
 }
 
+
+def _number(most: int, default: int, description: str, least: int = 1) -> Schema:
+    title = f"a whole number from {least} to {most}"
+    kind = {"type": "integer", "minimum": least, "maximum": most}
+    return {**kind, "title": title, "description": description, "default": default}
+
+
+_LIMITS: Schema = {
+    "type": "object",
+    "title": "a mapping such as {in_flight: 500}",
+    "description": "What one process (one worker) takes upon itself; beyond it clients are told to come again.",
+    "additionalProperties": False,
+    "properties": {
+        "in_flight": _number(1_000_000, 1024, "How many requests may be served at once."),
+        "queue": _number(1_000_000, 256, "How many more may wait for a place.", least=0),
+        "queue_timeout": {**_duration("How long they may wait."), "default": "100ms"},
+        "connections": _number(1_000_000, 10_000, "How many connections clients may have open."),
+        "header_timeout": {**_duration("Within which the headers of a request must arrive."), "default": "10s"},
+        "body_timeout": {
+            **_duration("Within which the body of a request must arrive; one second more for each 64 kB."),
+            "default": "30s",
+        },
+        "body_bytes": _number(1_000_000_000, 20 * 1024 * 1024, "The largest body of a request."),
+        "loop_lag": {
+            **_duration("How late the event loop may be before new requests are refused."),
+            "default": "500ms",
+        },
+    },
+}
+
 DOCUMENT: Schema = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "a mapping with providers and routes",
@@ -303,6 +333,7 @@ DOCUMENT: Schema = {
             "description": "Whether clients may name targets themselves: the model provider/model,provider/model.",
             "default": False,
         },
+        "limits": _LIMITS,
         "cors": {
             "type": "array",
             "title": 'a list of origins such as ["https://app.example.com"], or ["*"]',

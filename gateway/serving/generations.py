@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 from gateway.api.exchange import Receive, Scope, Send
 from gateway.app import Gateway
-from gateway.domain import Settings
+from gateway.domain import Limits, Settings
 from gateway.serving.listening import secrets
 
 _LOOK_EVERY = 0.2
@@ -29,6 +29,11 @@ class Generations:
         if scope["type"] == "lifespan":
             return self._live(receive, send)
         return self.current.asgi(scope, receive, send)
+
+    @property
+    def limits(self) -> Limits:
+        """What new connections are held to."""
+        return self.current.settings.limits
 
     async def replace(self, settings: Settings) -> None:
         """Let another configuration serve what comes from now on."""
