@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -163,6 +164,27 @@ def test_beyond_the_connections_only_the_probes_are_answered(gateway: Served) ->
         for connection in idle:
             connection.close()
     gateway.until(lambda: gateway.ask()[0] == 200, "room again")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit (util-linux) is not installed here")
+def test_with_few_file_descriptors_connections_are_refused_before_none_is_left(tmp_path: Path) -> None:
+    """A client is told so instead of being reset, the probes are answered, and it is over when the crowd has gone."""
+    script = tmp_path / "script.yaml"
+    script.write_text("quick: {answer: Paris}\n")
+    with simulator_process(script) as sim:
+        text = f"providers: {{sim: {{api: openai, base_url: '{sim.base_url}'}}}}\n"
+        text += "routes: {one: {targets: [sim/quick]}}\n"
+        with served(tmp_path, text, prefix=("prlimit", "--nofile=160:160")) as gateway:
+            crowd = [socket.create_connection(("127.0.0.1", gateway.port), timeout=20) for _ in range(60)]
+            try:
+                time.sleep(0.2)
+                assert gateway.ask()[0] == 503
+                assert gateway.get("/healthz")[0] == 200
+            finally:
+                for connection in crowd:
+                    connection.close()
+            gateway.until(lambda: gateway.ask()[0] == 200, "room again")
 
 
 @pytest.mark.slow
