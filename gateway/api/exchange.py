@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -36,7 +36,8 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.path: str = scope["path"]
         self.method: str = scope["method"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._headers_as_sent: list[tuple[bytes, bytes]] = scope["headers"]
+        self.headers: dict[bytes, bytes] = dict(self._headers_as_sent)
         self.deployment: str | None = None
         """The model, where the path names it (Azure)."""
         self._scope, self._receive, self._send = scope, receive, send
@@ -65,6 +66,11 @@ class Exchange:
         """Return those of the client's headers that it sent."""
         return {name.decode(): self.headers[name].decode("latin-1") for name in names if name in self.headers}
 
+    def repeats(self, names: Collection[bytes]) -> bool:
+        """Whether one of these headers came more than once."""
+        sent = self._headers_as_sent
+        return len(sent) != len(self.headers) and any(sum(each == name for each, _ in sent) > 1 for name in names)
+
     async def body(self) -> bytes:
         """Read the whole body, decompressed; a model that the path names stands in it.
 
@@ -79,8 +85,8 @@ class Exchange:
         if coding is not None:
             told = coding.decode("latin-1")
             # A large one takes longer to decompress than the other requests should wait.
-            aside = len(body) > _LARGE
-            body = await asyncio.to_thread(decoded, body, told, self.largest) if aside else decoded(body, told, self.largest)
+            aside, most = len(body) > _LARGE, self.largest
+            body = await asyncio.to_thread(decoded, body, told, most) if aside else decoded(body, told, most)
         return body if self.deployment is None else _about(self.deployment, body)
 
     async def _sent(self) -> bytes:

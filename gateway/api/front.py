@@ -41,6 +41,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 OTHER = "_other"
 _POST = "POST, OPTIONS"
 _OPENAI = OpenAIErrors()
+_KEY_HEADERS = (b"authorization", b"x-api-key", b"api-key")
 _OPEN = frozenset({"/healthz", "/readyz"})
 _PREFIXES = ("", "/v1", "/openai/v1")
 _AZURE = frozenset({"/openai/v1/models", "/openai/models"})
@@ -200,6 +201,8 @@ class Front:
 
         Keys are compared by SHA-256: what is looked up is a digest, so its time says nothing about the key.
         """
+        if exchange.repeats(_KEY_HEADERS):
+            raise Unauthorized("A key came twice: send one `Authorization` header.")
         given = exchange.headers.get(b"authorization", b"")
         key = (
             given[7:]
