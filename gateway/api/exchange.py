@@ -71,31 +71,32 @@ class Exchange:
         sent = self._headers_as_sent
         return len(sent) != len(self.headers) and any(sum(each == name for each, _ in sent) > 1 for name in names)
 
-    async def body(self) -> bytes:
+    async def body(self, most: int | None = None) -> bytes:
         """Read the whole body, decompressed; a model that the path names stands in it.
 
         Raises:
-            BodyTooLarge: it has more than `largest` bytes, said as soon as it is known.
+            BodyTooLarge: it has more than `most` bytes (`largest` by default), said as soon as it is known.
             InvalidRequest: Content-Length is not a number, or the body is not in the coding it is said to be in.
             UnsupportedCoding: it is compressed in a way that we do not know.
             ClientGone: the client left while sending.
         """
-        body = await self._sent()
+        most = self.largest if most is None else most
+        body = await self._sent(most)
         coding = self.headers.get(b"content-encoding")
         if coding is not None:
             told = coding.decode("latin-1")
             # A large one takes longer to decompress than the other requests should wait.
-            aside, most = len(body) > _LARGE, self.largest
+            aside = len(body) > _LARGE
             body = await asyncio.to_thread(decoded, body, told, most) if aside else decoded(body, told, most)
         return body if self.deployment is None else _about(self.deployment, body)
 
-    async def _sent(self) -> bytes:
+    async def _sent(self, most: int) -> bytes:
         declared = self.headers.get(b"content-length", b"0")
         if not declared.isdigit():
             raise InvalidRequest(f"Content-Length is {declared[:40]!r}, expected a number")
         parts: list[bytes] = []
         size, received = int(declared), 0
-        while size <= self.largest:
+        while size <= most:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
@@ -105,7 +106,7 @@ class Exchange:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             received += len(parts[-1])
             size = max(size, received)
-        raise BodyTooLarge(f"the request body has more than {self.largest} bytes; send a smaller one")
+        raise BodyTooLarge(f"the request body has more than {most} bytes; send a smaller one")
 
     @contextmanager
     def watched(self) -> Iterator[None]:
