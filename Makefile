@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SAY = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check lint types format lock dashboards bench bench-selectors clean
+.PHONY: help install demo test test-slow check lint types contract format lock dashboards bench bench-selectors clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,12 @@ types: $(STAMP)
 
 check: lint types test ## Everything that must hold before a commit
 
+contract: $(STAMP) ## Hold a running gateway against its OpenAPI document; CASES=20 of each endpoint and kind
+	$(SAY) 'schemathesis, in an environment of its own'
+	@test -x build/contract/bin/schemathesis || { $(PYTHON) -m venv --clear build/contract && \
+	  build/contract/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r tests/contract/requirements.txt; }
+	@$(BIN)/python -m tests.contract.check build/contract/bin/schemathesis $(or $(CASES),20)
+
 format: $(STAMP) ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
@@ -72,6 +78,8 @@ lock: ## Renew uv.lock and requirements.txt (needs uv)
 	@command -v uv >/dev/null || { echo "uv is not installed: pip install uv"; exit 2; }
 	uv lock --upgrade
 	uv export --quiet --frozen --all-extras --no-emit-project --format requirements-txt --output-file requirements.txt --no-header
+	uv export --quiet --frozen --extra otel --no-dev --no-emit-project --format requirements-txt --output-file deploy/requirements.txt --no-header
+	uv export --quiet --frozen --only-group build --format requirements-txt --output-file deploy/requirements-build.txt --no-header
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

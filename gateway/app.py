@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Protocol
 
+from gateway.api.admission import Admission
 from gateway.api.chat import ChatDialect
 from gateway.api.count_tokens import CountTokens
 from gateway.api.endpoint import Endpoint, Engine
 from gateway.api.front import Application, Front, Handler
 from gateway.api.messages import MessagesDialect
+from gateway.api.relay import RelayDialect, Upload
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Outcome, ProviderSettings, Route, Settings, Target
 from gateway.engine.events import Event, Listener, Observer
@@ -26,6 +28,7 @@ from gateway.observe.tracing import RequestSpans, Traces, wanted
 from gateway.policies import Bulkhead, attempt, compose, retry, validated
 from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
+from gateway.wires.operations import OPERATIONS
 
 SAMPLE_EVERY = 0.5
 """Seconds between two looks at what is sampled: the loop's lag, calls in flight, CPU and memory."""
@@ -89,8 +92,8 @@ class Traced(Observed):
 class Gateway:
     """One gateway: its providers, its policies around them, its listeners, and the ASGI application in front.
 
-    With a `previous` one it takes over what a new configuration leaves as it is: the metrics, and the providers whose
-    settings are the same, with their connections.
+    With a `previous` one it takes over what a new configuration leaves as it is: the metrics, the count of who is
+    inside, and the providers whose settings are the same, with their connections.
     """
 
     def __init__(self, settings: Settings, log: Log, previous: Gateway | None = None) -> None:
@@ -99,6 +102,8 @@ class Gateway:
         self.log = log
         self.metrics: Metrics = Metrics(()) if previous is None else previous.metrics
         self.metrics.know(settings.routes.values())
+        self.admission: Admission = Admission(settings.limits) if previous is None else previous.admission
+        self.admission.limits = settings.limits
         kept = {} if previous is None else previous.unchanged(settings)
         self._providers: dict[str, Provider] = {
             name: kept.get(name) or _provider(provider) for name, provider in settings.providers.items()
@@ -117,6 +122,7 @@ class Gateway:
             "/chat/completions": Endpoint(ChatDialect(), engine),
             "/messages": Endpoint(MessagesDialect(), engine),
             "/messages/count_tokens": CountTokens(engine),
+            **{f"/{path}": _relay(path, engine) for path in OPERATIONS},
         }
         if self._traces is not None:
             hot = {path: self._traces.entering(handler) for path, handler in hot.items()}
@@ -128,9 +134,12 @@ class Gateway:
             log.fault,
             self.lifespan,
         )
+        self.asgi.admission = self.admission
+        if settings.cors:
+            self.asgi.share(settings.cors)
         self.handed_down: set[str] = set()
         if previous is not None:
-            self.asgi.ready = previous.asgi.ready
+            self.asgi.ready, self.asgi.replays = previous.asgi.ready, previous.asgi.replays
             previous.handed_down = set(kept)
 
     def unchanged(self, settings: Settings) -> dict[str, Provider]:
@@ -151,9 +160,11 @@ class Gateway:
         return adhoc_route(model, overrides, self.settings)
 
     def _rest(self) -> Application:
-        from gateway.api import ops  # noqa: PLC0415 -- FastAPI is imported at the first request that needs it
+        from gateway.api import openapi, ops  # noqa: PLC0415 -- FastAPI is imported at the first request that needs it
 
-        return ops.build(self.settings.routes, version("hedgerow"), self._created)
+        names, endpoints = list(self.settings.routes), self.asgi.endpoints
+        document = openapi.document(endpoints, names, version("hedgerow"), adhoc=self.settings.adhoc)
+        return ops.build(names, self._created, document)
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -203,6 +214,11 @@ class Gateway:
                 self.log.fault("start-up", exc)
         self.asgi.ready = True
         await self._look_up_prices()
+
+
+def _relay(path: str, engine: Engine) -> Endpoint:
+    kind = Upload if OPERATIONS[path].form else Endpoint
+    return kind(RelayDialect(path), engine)
 
 
 def _provider(settings: ProviderSettings) -> Provider:

@@ -80,18 +80,23 @@ _UNHEALTHY = frozenset(
 _CALLERS = frozenset({FailureKind.CALLER_FAULT, FailureKind.CONTEXT_LENGTH, FailureKind.FILTERED})
 
 
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+"""The header fields of a response, as they came."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure(fanin.Failure):
     """One target's failure, with what the edges need: `retry_after` in seconds, the upstream's status and error object.
 
-    `detail` is our own sentence. `error` is the upstream's error object and is shown to a client only where
-    `kind.caller_should_know`.
+    `headers` are the upstream's as they came. `detail` is our own sentence. `error` is the upstream's error object and
+    is shown to a client only where `kind.caller_should_know`.
     """
 
     kind: FailureKind
     retry_after: float | None = None
     status: int | None = None
     error: Mapping[str, Any] | None = field(default=None, repr=False)
+    headers: Headers = field(default=(), repr=False)
 
 
 class Usage(Struct, frozen=True):
@@ -113,15 +118,19 @@ class Price(Struct, frozen=True):
         return (usage.prompt * self.input + usage.completion * self.output) / 1e6
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct):
     """A whole answer: the upstream's object as its top-level fields, each value still in the upstream's own bytes.
 
     `wire` says what kind of object it is: a chat completion, or what the request's `native` wire calls an answer.
+    The connection that brought it adds the upstream's `headers` as they came, and in `dropped` the names of the
+    client's fields that the upstream was not sent.
     """
 
     fields: Mapping[str, Raw]
     usage: Usage | None = None
     wire: str = "chat"
+    headers: Headers = ()
+    dropped: tuple[str, ...] = ()
 
 
 class LiveStream(Protocol):
@@ -129,8 +138,13 @@ class LiveStream(Protocol):
 
     Iterating gives lists of what arrived together: each item is the data of one server-sent event (a JSON object, never
     `[DONE]`), beginning with the ones read before the commit. It ends after a complete answer and raises
-    `errors.StreamBroken` when the upstream broke off. `wire` says whose events they are, as `Answer.wire` does.
+    `errors.StreamBroken` when the upstream broke off. `wire` says whose events they are, as `Answer.wire` does;
+    `headers` and `dropped` are as in an Answer. `media` is the content type of what is not events.
     """
+
+    headers: Headers
+    dropped: tuple[str, ...]
+    media: str | None
 
     @property
     def wire(self) -> str:
@@ -195,6 +209,11 @@ class Target:
     longest Retry-After in seconds that is waited for: short where another target would be asked instead. `prefill` says
     that the model goes on with a last message of the assistant's; it holds further fields of that message. `price` is
     the operator's own word on what its tokens cost.
+
+    Of the client's fields `drop` are left out, `rename` go under another name, and `defaults` fill in what it did not
+    send; `params` win over all. `on_unsupported` says what becomes of a field that the provider cannot do: `fail` is
+    the target's failure, `drop` leaves it out and says so. `same_as` is the model's common name where providers call
+    it differently: only embeddings of one model can stand in for each other.
     """
 
     name: str
@@ -202,6 +221,11 @@ class Target:
     model: str
     prompt: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    drop: frozenset[str] = frozenset()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    on_unsupported: str = "fail"
+    same_as: str | None = None
     timeout: float = 60.0
     retries: int = 1
     patience: float = 120.0
@@ -241,15 +265,25 @@ def _ignore(_: object) -> None:
     """Listen to nothing."""
 
 
+class Form(Struct, frozen=True):
+    """A multipart form with a hole where each target's model goes; the buffers are shared by all of them."""
+
+    content_type: str
+    before: memoryview
+    after: memoryview
+
+
 class Native(Struct, frozen=True):
     """A request in the words of another wire than chat completions, for targets that speak it themselves.
 
-    `headers` are those of the client's that belong to the wire, such as its version.
+    `headers` are those of the client's that belong to the wire, such as its version. `form` is the request itself where
+    it is no JSON; `fields` are then only read.
     """
 
     wire: str
     fields: Mapping[str, Raw]
     headers: Mapping[str, str] = {}
+    form: Form | None = None
 
 
 class ChatRequest(Struct, frozen=True):
@@ -371,16 +405,37 @@ class ProviderSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What one process takes upon itself, in seconds and bytes; beyond it, clients are told to come again.
+
+    `in_flight` requests are served at once and `queue` more wait for up to `queue_timeout`. A request's headers and its
+    body must have arrived within their times. `loop_lag` is how late the event loop may be before new work is refused.
+    """
+
+    in_flight: int = 1024
+    queue: int = 256
+    queue_timeout: float = 0.1
+    connections: int = 10_000
+    header_timeout: float = 10.0
+    body_timeout: float = 30.0
+    body_bytes: int = 20 * 1024 * 1024
+    loop_lag: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A whole valid configuration.
 
     `keys` maps a client's name to the SHA-256 hex digest of its key; when it is empty no key is asked for. `notes` are
-    sentences for the operator. `traces` is where a collector of OpenTelemetry listens, None for nowhere.
+    sentences for the operator. `traces` is where a collector of OpenTelemetry listens, None for nowhere. `cors` are the
+    origins whose pages may call the gateway, `*` for any.
     """
 
     providers: Mapping[str, ProviderSettings]
     routes: Mapping[str, Route]
     adhoc: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = Limits()
     notes: tuple[str, ...] = ()
     traces: str | None = None
+    cors: tuple[str, ...] = ()

@@ -4,10 +4,14 @@ HedgerowError                    status  type
 ├── InternalError                   500  server_error
 ├── InvalidRequest                  400  invalid_request_error
 ├── BodyTooLarge                    413  invalid_request_error
+├── UnsupportedCoding               415  invalid_request_error
+├── KeyReused                       422  invalid_request_error
 ├── Unauthorized                    401  authentication_error
 ├── ModelNotFound                   404  invalid_request_error
 ├── NotFound                        404  invalid_request_error
 ├── MethodNotAllowed                405  invalid_request_error
+├── NotTaken            400 408 414 431  invalid_request_error
+├── Overloaded                      503  server_error
 ├── ShuttingDown                    503  server_error
 ├── AllTargetsFailed       fused  400 to 504, fused from the branches' failures
 ├── Abstained                       502  selector_abstained
@@ -18,6 +22,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -70,6 +75,37 @@ class BodyTooLarge(InvalidRequest):
     status = 413
 
 
+class UnsupportedCoding(InvalidRequest):
+    """The request's body is compressed in a way that is not understood."""
+
+    status = 415
+
+    def __init__(self, coding: str, supported: Sequence[str]) -> None:
+        super().__init__(
+            f"`Content-Encoding: {coding[:40]}` is not understood, expected one of {', '.join(supported)}; "
+            "or send the body uncompressed."
+        )
+        self._supported = supported
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The codings that are understood (RFC 9110, section 12.5.3)."""
+        return {"accept-encoding": ", ".join(self._supported)}
+
+
+class KeyReused(InvalidRequest):
+    """An idempotency key came back with another request than the one it was first used for."""
+
+    status = 422
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This `Idempotency-Key` was used for a different request in the last minutes. "
+            "Send a new key with a new request, and the same key only with the same body.",
+            code="idempotency_key_reused",
+        )
+
+
 class NotFound(InvalidRequest):
     """There is nothing at this path."""
 
@@ -97,6 +133,29 @@ class Unauthorized(HedgerowError):
     status = 401
     type = "authentication_error"
     code = "invalid_api_key"
+
+
+class NotTaken(InvalidRequest):
+    """The request was not read to its end: it is malformed, too large or too slow."""
+
+    def __init__(self, status: int, message: str, code: str) -> None:
+        super().__init__(message, code=code)
+        self.status = status
+
+
+class Overloaded(HedgerowError):
+    """The gateway has more to do than it can do well; who comes again a little later has a better chance."""
+
+    status = 503
+    code = "overloaded"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The gateway is overloaded: {why}. Try again in a few seconds.")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """One to three seconds, by chance: clients that were refused together should not come back together."""
+        return {"retry-after": str(random.randint(1, 3))}  # noqa: S311 -- no secret
 
 
 class ShuttingDown(HedgerowError):

@@ -53,6 +53,33 @@ def test_known_bad_releases_are_not_installed(package: str, floor: str, refused:
     assert installed[package] not in refused
 
 
+def test_nothing_enters_the_lock_before_it_has_been_public_for_two_weeks() -> None:
+    """Compromised releases are found within days; `exclude-newer` keeps out what is younger."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["exclude-newer"]
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    assert lock["options"]["exclude-newer"] == wanted
+    locked = {package["name"]: package["version"] for package in lock["package"]}
+    assert number(locked["litellm"]) >= number("1.83.7")
+    assert number(locked["starlette"]) >= number("1.0.1")
+
+
+def test_certificates_are_always_verified() -> None:
+    """No line of ours turns the check off, whatever the library calls it."""
+    off = re.compile(r"verify\s*=\s*False|ssl\s*=\s*False|verify_ssl|CERT_NONE|check_hostname\s*=\s*False")
+    ours = [path for folder in ("gateway", "selectors") for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path) for path in ours if off.search(path.read_text())] == []
+
+
+def test_bandit_s_rules_are_on_for_what_is_shipped() -> None:
+    """Ruff's S rules (bandit) hold for gateway/ and selectors/; only tests and benches may be excepted as a whole."""
+    lint = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    assert "S" in lint["select"]
+    assert not [rule for rule in lint["ignore"] if rule.startswith("S") and rule[1:].isdigit()]
+    for pattern, rules in lint["per-file-ignores"].items():
+        if not pattern.startswith(("tests/", "bench/")):
+            assert not [rule for rule in rules if re.fullmatch(r"S\d*", rule)], pattern
+
+
 def test_site_packages_holds_no_unexpected_pth_file() -> None:
     """A `.pth` file runs at every start of the interpreter: the way the litellm malware came in."""
     expected = re.compile(r"(_?hedgerow|__editable__\.hedgerow.*|distutils-precedence|_virtualenv|a1_coverage)\.pth")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
+from gateway.api.depth import DEEPEST, too_deep
+from gateway.domain import Form
 from gateway.errors import InvalidRequest
 
+MOST_FIELDS = 1000
 _OURS = ("explain", "launch", "select")
 _PRIVATE = frozenset(
     {"api_base", "api_key", "api_version", "base_url", "custom_llm_provider", "extra_headers", "headers", "model_list"}
@@ -22,7 +26,7 @@ _fields: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, R
 class Asked(Struct, frozen=True):
     """What the client asked: `fields` is everything but `model`, `stream` and `hedgerow`.
 
-    `overrides` holds the request's own `select` and `launch`, as they came.
+    `overrides` holds the request's own `select` and `launch`, as they came; `form` the request, if it is no JSON.
     """
 
     model: str
@@ -30,6 +34,7 @@ class Asked(Struct, frozen=True):
     stream: bool
     explain: bool
     overrides: dict[str, Any]
+    form: Form | None = None
 
 
 def parse(body: bytes) -> Asked:
@@ -44,17 +49,27 @@ def parse(body: bytes) -> Asked:
         fields = _fields.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise InvalidRequest(f"The request body is not a JSON object: {_reason(exc)}.") from None
-    for name in fields:
-        if name in _PRIVATE or name.startswith(_PRIVATE_PREFIXES):
-            raise InvalidRequest(
-                f"`{name}` cannot be set by a request; the gateway's configuration sets it.", param=name
-            )
+    if len(fields) > MOST_FIELDS or too_deep(body):
+        raise InvalidRequest(
+            f"The request body has {len(fields)} fields, or lists and objects more than {DEEPEST} deep; "
+            f"expected at most {MOST_FIELDS}, and {DEEPEST}."
+        )
+    refuse_private(fields)
     model = field(fields, "model", str, "the name of a route; GET /v1/models lists them")
     stream = field(fields, "stream", bool, "true or false", default=False)
     ours: dict[str, Any] = field(fields, "hedgerow", dict, 'an object such as {"explain": true}', default={}) or {}
     explain = _explain(ours)
     ours.pop("explain", None)
     return Asked(model, fields, stream, explain, ours)
+
+
+def refuse_private(names: Iterable[str]) -> None:
+    """Refuse a request that has a field which is the operator's."""
+    for name in names:
+        if name in _PRIVATE or name.startswith(_PRIVATE_PREFIXES):
+            raise InvalidRequest(
+                f"`{name}` cannot be set by a request; the gateway's configuration sets it.", param=name
+            )
 
 
 _REQUIRED = object()

@@ -13,6 +13,7 @@ from gateway.api.asked import Asked, expect_list, field, parse
 from gateway.api.collected import together
 from gateway.api.dialect import CHAT, Translation
 from gateway.api.envelope import envelope
+from gateway.api.side_effects import refuse_effects
 from gateway.domain import Answer, Route
 from gateway.errors import HedgerowError
 
@@ -41,7 +42,8 @@ class ChatDialect:
         return asked
 
     def admit(self, asked: Asked, route: Route) -> None:
-        """Refuse nothing: what a provider cannot do is its branch's failure."""
+        """Refuse what must not happen several times; what a provider cannot do is its branch's failure."""
+        refuse_effects(asked.fields, route)
 
     def translated(self, asked: Asked) -> Translation:
         """Return the client's own fields."""

@@ -8,9 +8,15 @@ from typing import Any, cast
 import msgspec
 
 from fanin import Candidate
-from gateway.domain import Failure
+from gateway.domain import Failure, Headers
 from gateway.engine.fanout import Consulted, Verdict
 from gateway.errors import branch
+
+NAMES = tuple(
+    f"x-hedgerow-{name}"
+    for name in ("route", "target", "selector", "branches", "agreement", "score", "overhead-ms", "dropped")
+)
+"""The headers of our own that a page of another origin may read."""
 
 
 def headers(route: str, verdict: Verdict, overhead: float, cost: float | None) -> dict[str, str]:
@@ -30,6 +36,22 @@ def headers(route: str, verdict: Verdict, overhead: float, cost: float | None) -
     if selection.score is not None:
         described["x-hedgerow-score"] = f"{selection.score:.6g}"
     return described
+
+
+_PASSED = frozenset({b"openai-processing-ms", b"openai-version", b"retry-after", b"retry-after-ms"})
+_PASSED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
+
+
+def passed_on(headers: Headers) -> dict[str, str]:
+    """Return those of an upstream's headers that a client may see.
+
+    An allow-list: cookies, servers and the operator's organisation are nobody's business.
+    """
+    return {
+        low.decode("latin-1"): value.decode("latin-1")
+        for name, value in headers
+        if (low := name.lower()) in _PASSED or low.startswith(_PASSED_PREFIXES)
+    }
 
 
 def explanation(route: str, verdict: Verdict, overhead: float) -> msgspec.Raw:

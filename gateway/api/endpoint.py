@@ -77,7 +77,7 @@ class Endpoint:
         """Serve one request; whatever goes wrong becomes an error in the client's dialect."""
         record = _Record(exchange)
         try:
-            asked = self.dialect.parse(await exchange.body())
+            asked = await self._asked(exchange)
             route = self.engine.route(asked)
             record.say = self.engine.observe(route.name, exchange.id)
             record.route = route.name
@@ -92,8 +92,12 @@ class Endpoint:
                 record.say = self.engine.observe(OTHER, exchange.id)
             record.say(Finished(record.status, exchange.elapsed, record.overhead, record.error))
 
+    async def _asked(self, exchange: Exchange) -> Asked:
+        return self.dialect.parse(await exchange.body())
+
     async def _serve(self, asked: Asked, route: Route, record: _Record) -> None:
         exchange, rule = record.exchange, route.select
+        self.dialect.admit(asked, route)
         intent = plan(route, stream=asked.stream, now=asyncio.get_running_loop().time())
         fields, native = (asked.fields, None) if self.dialect.wire == CHAT else self._worded(asked, route, record)
         request = ChatRequest(
@@ -113,6 +117,9 @@ class Endpoint:
             verdict = await fan_out(intent, request, self.engine.call)
         headers = record.decided(verdict, explain=asked.explain)
         payload: Answer | LiveStream = verdict.selection.winner.payload
+        headers |= disclosure.passed_on(payload.headers)
+        if payload.dropped or record.dropped:
+            headers["x-hedgerow-dropped"] = ",".join((*record.dropped, *payload.dropped))
         if verdict.selection.together and isinstance(payload, Answer):
             payload = self.dialect.together(payload, [each.payload for each in verdict.selection.together])
         if not isinstance(payload, Answer):
@@ -126,7 +133,6 @@ class Endpoint:
 
     def _worded(self, asked: Asked, route: Route, record: _Record) -> tuple[Mapping[str, Raw], Native | None]:
         """Return the request for targets that speak chat completions, and for those that speak the dialect itself."""
-        self.dialect.admit(asked, route)
         wire, native = self.dialect.wire, self.engine.native
         speaking = [wire in native.get(target.provider, ()) for target in route.targets]
         fields: Mapping[str, Raw] = {}
@@ -134,7 +140,7 @@ class Endpoint:
             fields, record.dropped = self.dialect.translated(asked)
         if not any(speaking):
             return fields, None
-        return fields, Native(wire, asked.fields, record.exchange.given(self.dialect.forwarded))
+        return fields, Native(wire, asked.fields, record.exchange.given(self.dialect.forwarded), asked.form)
 
     async def _awaited(self, intent: Plan, request: ChatRequest, writer: StreamWriter, record: _Record) -> Verdict:
         """Fan out for a stream whose selector needs whole answers, and keep the connection alive meanwhile."""
@@ -186,10 +192,7 @@ class _Record:
         self.overhead = max(0.0, before + after)
         if explain:
             self.explanation = disclosure.explanation(self.route, verdict, self.overhead)
-        headers = disclosure.headers(self.route, verdict, self.overhead, self.say.cost)
-        if self.dropped:
-            headers["x-hedgerow-dropped"] = ",".join(self.dropped)
-        return headers
+        return disclosure.headers(self.route, verdict, self.overhead, self.say.cost)
 
     def refused(self, error: HedgerowError) -> dict[str, str]:
         """Take an error down; return the response's headers."""
@@ -197,6 +200,9 @@ class _Record:
         headers = {} if self.route == OTHER else {"x-hedgerow-route": self.route}
         if isinstance(error, AllTargetsFailed):
             headers["x-hedgerow-branches"] = f"0/{len(error.failures)}"
+            if error.status == 429:
+                soonest = min(error.failures, key=lambda failure: failure.retry_after or 0.0)
+                headers |= disclosure.passed_on(soonest.headers)
         elif isinstance(error, Abstained):
             headers["x-hedgerow-branches"] = f"{error.answered}/{error.asked}"
         return headers
@@ -237,7 +243,10 @@ async def _pass_on(stream: LiveStream, writer: StreamWriter, headers: dict[str, 
     began = last = clock()
     longest = 0.0
     try:
-        await exchange.begin_events(headers, writer.fail)
+        if stream.media is None:
+            await exchange.begin_events(headers, writer.fail)
+        else:
+            await exchange.begin_bytes(headers, stream.media)
         async for data in stream:
             longest, last = max(longest, (now := clock()) - last), now
             await exchange.write(writer.events(data))

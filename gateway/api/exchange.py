@@ -6,17 +6,23 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+import msgspec
+
+from gateway.api.content_coding import decoded
 from gateway.errors import BodyTooLarge, HedgerowError, InvalidRequest, ShuttingDown
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_OF_THE_BODY = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
 MAX_BODY = 20 * 1024 * 1024
+_LARGE = 64 * 1024
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -30,11 +36,16 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.path: str = scope["path"]
         self.method: str = scope["method"]
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self._receive, self._send = receive, send
+        self._headers_as_sent: list[tuple[bytes, bytes]] = scope["headers"]
+        self.headers: dict[bytes, bytes] = dict(self._headers_as_sent)
+        self.deployment: str | None = None
+        """The model, where the path names it (Azure)."""
+        self._scope, self._receive, self._send = scope, receive, send
         self._loop = asyncio.get_running_loop()
         # The loop's clock is as coarse as a millisecond (uvloop): deadlines live by it, measurements do not.
         self.began = time.perf_counter()
+        self.largest = MAX_BODY
+        """The bytes that the body may have."""
         self.heard = self.began
         """When the request was complete: what the client took to send it is not the gateway's time."""
         self.started = self._ended = self.expired = False
@@ -55,20 +66,37 @@ class Exchange:
         """Return those of the client's headers that it sent."""
         return {name.decode(): self.headers[name].decode("latin-1") for name in names if name in self.headers}
 
-    async def body(self, limit: int = MAX_BODY) -> bytes:
-        """Read the whole body.
+    def repeats(self, names: Collection[bytes]) -> bool:
+        """Whether one of these headers came more than once."""
+        sent = self._headers_as_sent
+        return len(sent) != len(self.headers) and any(sum(each == name for each, _ in sent) > 1 for name in names)
+
+    async def body(self, most: int | None = None) -> bytes:
+        """Read the whole body, decompressed; a model that the path names stands in it.
 
         Raises:
-            BodyTooLarge: it is larger than `limit` bytes, said as soon as it is known.
-            InvalidRequest: Content-Length is not a number.
+            BodyTooLarge: it has more than `most` bytes (`largest` by default), said as soon as it is known.
+            InvalidRequest: Content-Length is not a number, or the body is not in the coding it is said to be in.
+            UnsupportedCoding: it is compressed in a way that we do not know.
             ClientGone: the client left while sending.
         """
+        most = self.largest if most is None else most
+        body = await self._sent(most)
+        coding = self.headers.get(b"content-encoding")
+        if coding is not None:
+            told = coding.decode("latin-1")
+            # A large one takes longer to decompress than the other requests should wait.
+            aside = len(body) > _LARGE
+            body = await asyncio.to_thread(decoded, body, told, most) if aside else decoded(body, told, most)
+        return body if self.deployment is None else _about(self.deployment, body)
+
+    async def _sent(self, most: int) -> bytes:
         declared = self.headers.get(b"content-length", b"0")
         if not declared.isdigit():
             raise InvalidRequest(f"Content-Length is {declared[:40]!r}, expected a number")
         parts: list[bytes] = []
-        size = int(declared)
-        while size <= limit:
+        size, received = int(declared), 0
+        while size <= most:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
@@ -76,8 +104,9 @@ class Exchange:
             if not message.get("more_body", False):
                 self.heard = time.perf_counter()
                 return parts[0] if len(parts) == 1 else b"".join(parts)
-            size = max(size, sum(map(len, parts)))
-        raise BodyTooLarge(f"the request body has more than {limit} bytes; send a smaller one")
+            received += len(parts[-1])
+            size = max(size, received)
+        raise BodyTooLarge(f"the request body has more than {most} bytes; send a smaller one")
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -127,6 +156,25 @@ class Exchange:
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
         await self._send({"type": "http.response.body", "body": body})
 
+    def inner(self, receive: Receive, send: Send) -> Exchange:
+        """Return the same request on its way to other ears, its body as `body` returned it."""
+        same = Exchange(self._scope, receive, send)
+        same.headers = {name: value for name, value in self.headers.items() if name not in _OF_THE_BODY}
+        same.path, same.id, same.id_headers = self.path, self.id, self.id_headers
+        return same
+
+    async def relay(self, message: MutableMapping[str, Any], headers: Mapping[str, str]) -> None:
+        """Send a part of a response that was made for another exchange, under our own id."""
+        if message["type"] == "http.response.start":
+            self.started = True
+            ours = list(self._pairs(headers))
+            named = {name for name, _ in ours}
+            kept = [pair for pair in message["headers"] if pair[0] not in named]
+            message = {**message, "headers": [*ours, *kept]}
+        else:
+            self._ended = not message.get("more_body", False)
+        await self._send(message)
+
     async def begin_events(self, headers: Mapping[str, str], fail: Callable[[HedgerowError, str], bytes]) -> None:
         """Start a stream of server-sent events; `fail` writes the event of an error that ends it."""
         self.started, self._in_band = True, fail
@@ -136,6 +184,12 @@ class Exchange:
             (b"x-accel-buffering", b"no"),
             *self._pairs(headers),
         ]
+        await self._send({"type": "http.response.start", "status": 200, "headers": pairs})
+
+    async def begin_bytes(self, headers: Mapping[str, str], media: str) -> None:
+        """Start a stream that has no place for an error: one that breaks off ends without its end."""
+        self.started = True
+        pairs = [(b"content-type", media.encode("latin-1", "replace")), *self._pairs(headers)]
         await self._send({"type": "http.response.start", "status": 200, "headers": pairs})
 
     async def write(self, data: bytes) -> None:
@@ -154,11 +208,11 @@ class Exchange:
             await self.end()
 
     def signed(self, send: Send) -> Send:
-        """Return a `send` for another application that puts our `x-request-id` on its response."""
+        """Return a `send` for another application that puts our headers on its response."""
 
         async def with_id(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.id.encode())]
+                message["headers"] = [*message.get("headers", ()), *self._pairs({})]
             await send(message)
 
         return with_id
@@ -167,5 +221,17 @@ class Exchange:
         yield b"x-request-id", self.id.encode()
         for other in self.id_headers:
             yield other, self.id.encode()
+        yield _NOSNIFF
         for name, value in headers.items():
             yield name.encode("ascii"), value.encode("latin-1", "replace")
+
+
+_fields: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _about(model: str, body: bytes) -> bytes:
+    """Return a body with the model that the path names; one that is no JSON object is for others to refuse."""
+    try:
+        return msgspec.json.encode({**_fields.decode(body), "model": model})
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return body

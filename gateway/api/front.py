@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import msgspec
 
+from gateway.api import disclosure
+from gateway.api.admission import Admission
 from gateway.api.dialect import ErrorDialect
 from gateway.api.envelope import OpenAIErrors, refuse
 from gateway.api.exchange import ClientGone, Exchange, Receive, Scope, Send
+from gateway.api.replays import HEADER, Replays
+from gateway.domain import Limits
 from gateway.engine.events import Finished, Listener
 from gateway.errors import HedgerowError, InternalError, MethodNotAllowed, Unauthorized
 
@@ -33,8 +39,14 @@ class Handler(Protocol):
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OTHER = "_other"
+_POST = "POST, OPTIONS"
 _OPENAI = OpenAIErrors()
+_KEY_HEADERS = (b"authorization", b"x-api-key", b"api-key")
 _OPEN = frozenset({"/healthz", "/readyz"})
+_PREFIXES = ("", "/v1", "/openai/v1")
+_AZURE = frozenset({"/openai/v1/models", "/openai/models"})
+_SLASHES = re.compile(r"/{2,}")
+_EXPOSED = ("retry-after", "x-request-id", "idempotent-replayed", *disclosure.NAMES)
 
 
 class Front:
@@ -53,16 +65,34 @@ class Front:
         on_fault: Callable[[str, BaseException], None],
         lifespan: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
-        self._hot = {f"{prefix}{path}": handler for path, handler in hot.items() for prefix in ("", "/v1")}
+        self._hot = {f"{prefix}{path}": handler for path, handler in hot.items() for prefix in _PREFIXES}
+        self.endpoints = tuple(path.removeprefix("/") for path in hot)
+        # Azure's older paths; the shortest name is taken, so that the longest path behind it counts.
+        self._deployed = re.compile(rf"/openai/deployments/(.+?)({'|'.join(map(re.escape, hot))})")
+        self._application: Application = self._answer
+        self.replays = Replays(time.monotonic)
         self._build_rest = rest
         self._rest: Application | None = None
         self._digests = frozenset(keys.values())
         self._observe = observe
         self._on_fault = on_fault
         self._lifespan = lifespan
+        self.admission = Admission(Limits())
         self.ready = self.draining = False
         self.live: set[Exchange] = set()
         """The requests in flight."""
+
+    def share(self, origins: Sequence[str]) -> None:
+        """Let the pages of these origins call us (CORS); who does not configure it does not pay for the import."""
+        from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415
+
+        self._application = CORSMiddleware(
+            self._answer,
+            allow_origins=origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["*"],
+            expose_headers=_EXPOSED,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -72,8 +102,13 @@ class Front:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
             return
+        await self._application(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request."""
         exchange = Exchange(scope, receive, send)
-        handler = self._hot.get(exchange.path.rstrip("/"))
+        exchange.largest = self.admission.limits.body_bytes
+        handler = self._hot.get(exchange.path) or self._elsewhere(exchange)
         dialect = _OPENAI if handler is None else handler.dialect
         exchange.id_headers = dialect.id_headers
         self.live.add(exchange)
@@ -99,23 +134,50 @@ class Front:
         for exchange in list(self.live):
             exchange.expire()
 
+    def _elsewhere(self, exchange: Exchange) -> Handler | None:
+        """Find the handler of a path that is written in another way: with more slashes, or as Azure's clients do."""
+        exchange.path = _SLASHES.sub("/", exchange.path).rstrip("/") or "/"
+        deployed = self._deployed.fullmatch(exchange.path)
+        if deployed is None:
+            exchange.path = exchange.path.removeprefix("/openai") if exchange.path in _AZURE else exchange.path
+            return self._hot.get(exchange.path)
+        exchange.deployment = deployed[1]
+        return self._hot[deployed[2]]
+
     async def _serve(
         self, exchange: Exchange, handler: Handler | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        path = exchange.path.rstrip("/")
-        if path in _OPEN:
-            await self._probe(exchange, path)
+        if handler is None and exchange.path in _OPEN:
+            await self._probe(exchange)
             return
-        if self._digests:
-            self._authorise(exchange)
+        tenant = self._authorise(exchange) if self._digests else ""
         if handler is None:
             if self._rest is None:
                 self._rest = await asyncio.to_thread(self._build_rest)
-            await self._rest(scope, receive, exchange.signed(send))
+            # A HEAD is a GET whose body the server keeps back.
+            method = "GET" if exchange.method == "HEAD" else exchange.method
+            await self._rest({**scope, "path": exchange.path, "method": method}, receive, exchange.signed(send))
+        elif exchange.method == "OPTIONS":
+            await exchange.respond(204, b"", {"allow": _POST})
         elif exchange.method != "POST":
-            raise MethodNotAllowed(f"{exchange.method} {exchange.path} is not possible; use POST.", allowed="POST")
+            raise MethodNotAllowed(f"{exchange.method} {exchange.path} is not possible; use POST.", allowed=_POST)
         else:
-            await handler(exchange)
+            await self._admitted(handler, exchange, tenant)
+
+    async def _admitted(self, handler: Handler, exchange: Exchange, tenant: str) -> None:
+        """Serve a request that costs something, if there is room for it."""
+        admission = self.admission
+        if admission.crowded:
+            await admission.wait()
+        else:
+            admission.inside += 1
+        try:
+            if HEADER not in exchange.headers:
+                await handler(exchange)
+            elif (replayed := await self.replays.serve(exchange, handler, tenant)) is not None:
+                self._observe(OTHER, exchange.id)(Finished(replayed, exchange.elapsed, None))
+        finally:
+            admission.leave()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Follow the server's start and stop (ASGI lifespan)."""
@@ -124,21 +186,31 @@ class Front:
             await send({"type": "lifespan.startup.complete"})
             await receive()
             self.ready = False
+            await self.replays.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _probe(self, exchange: Exchange, path: str) -> None:
-        well = path == "/healthz" or self.ready
+    async def _probe(self, exchange: Exchange) -> None:
+        if exchange.method not in {"GET", "HEAD"}:
+            raise MethodNotAllowed(f"{exchange.method} {exchange.path} is not possible; use GET.", allowed="GET, HEAD")
+        well = exchange.path == "/healthz" or self.ready
         body = msgspec.json.encode({"status": "ok" if well else "draining" if self.draining else "starting"})
         await exchange.respond(200 if well else 503, body, {})
 
-    def _authorise(self, exchange: Exchange) -> None:
-        """Compare by SHA-256: what is looked up is a digest, so its time says nothing about the key."""
+    def _authorise(self, exchange: Exchange) -> str:
+        """Return the digest of the client's key.
+
+        Keys are compared by SHA-256: what is looked up is a digest, so its time says nothing about the key.
+        """
+        if exchange.repeats(_KEY_HEADERS):
+            raise Unauthorized("A key came twice: send one `Authorization` header.")
         given = exchange.headers.get(b"authorization", b"")
         key = (
             given[7:]
             if given[:7].lower() == b"bearer "
             else exchange.headers.get(b"x-api-key", b"") or (exchange.headers.get(b"api-key", b""))
         )
-        if hashlib.sha256(key.strip()).hexdigest() not in self._digests:
+        digest = hashlib.sha256(key.strip()).hexdigest()
+        if digest not in self._digests:
             said = "A key is needed: send `Authorization: Bearer …`." if not key else "This key is not known here."
             raise Unauthorized(said)
+        return digest

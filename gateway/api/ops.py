@@ -13,21 +13,22 @@ from gateway.api.envelope import envelope
 from gateway.errors import HedgerowError, MethodNotAllowed, ModelNotFound, NotFound
 
 
-def build(routes: Iterable[str], version: str, created: int) -> FastAPI:
-    """Return the application; `created` is the Unix time that the models carry."""
-    app = FastAPI(title="Hedgerow", version=version, docs_url=None, redoc_url=None)
+def build(routes: Iterable[str], created: int, document: dict[str, Any]) -> FastAPI:
+    """Return the application; `created` is the Unix time of the models, `document` what `/openapi.json` says."""
+    app = FastAPI(docs_url=None, redoc_url=None)
     names = list(routes)
+    app.openapi = lambda: document  # type: ignore[method-assign]
 
     def described(name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": created, "owned_by": "hedgerow"}
 
-    @app.get("/models", include_in_schema=False)
+    @app.get("/models")
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """List the routes that a client may ask for as `model`."""
         return {"object": "list", "data": [described(name) for name in names]}
 
-    @app.get("/models/{name:path}", include_in_schema=False)
+    @app.get("/models/{name:path}")
     @app.get("/v1/models/{name:path}")
     async def model(name: str) -> dict[str, Any]:
         """Describe one route."""
@@ -43,10 +44,12 @@ def build(routes: Iterable[str], version: str, created: int) -> FastAPI:
     async def not_served(request: Request, error: HTTPException) -> Response:
         fault: HedgerowError
         if error.status_code == 405:
-            allowed = (error.headers or {}).get("allow", "GET")
+            allowed = f"{(error.headers or {}).get('allow', 'GET')}, HEAD, OPTIONS"
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers={"allow": allowed})
             fault = MethodNotAllowed(f"{request.method} {request.url.path} is not possible.", allowed=allowed)
         else:
-            fault = NotFound(f"There is nothing at {request.url.path}; chat is served at /v1/chat/completions.")
+            fault = NotFound(f"There is nothing at {request.url.path}; GET /openapi.json lists what there is.")
         return Response(envelope(fault), fault.status, dict(fault.headers), "application/json")
 
     return app

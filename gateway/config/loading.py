@@ -8,16 +8,17 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.config import calibrations, document, shape
+from gateway.config import calibrations, document, durations, shape
 from gateway.config.credentials import digests
 from gateway.config.faults import ConfigError, Fault, Faults
 from gateway.config.files import Environment, Files
 from gateway.config.node import Node
 from gateway.config.providers import provider
 from gateway.config.routes import route
-from gateway.domain import Settings
+from gateway.domain import Limits, Settings
 
 LARGEST_FILE = 1024 * 1024
 _CREDENTIAL = re.compile(r"^keys\.|(?:key|token|secret|password|credential|authorization|cookie)[^.]*$", re.IGNORECASE)
@@ -67,7 +68,8 @@ def _settings(text: str, environ: Mapping[str, str], source: str, read: tuple[Pa
         calibrations.load(root, read[0].parent, read[1], faults)
     settings = _build(root, faults)
     faults.raise_any()
-    return replace(settings, notes=(*_exposed(root, read and read[0]), *_unencrypted(settings), *_unused(settings)))
+    notes = (*_exposed(root, read and read[0]), *_unencrypted(settings), *_unused(settings), *_open_to_pages(settings))
+    return replace(settings, notes=notes)
 
 
 def _build(root: Node, faults: Faults) -> Settings:
@@ -82,7 +84,21 @@ def _build(root: Node, faults: Faults) -> Settings:
     sound = {name: settings for name, settings in built.items() if settings is not None}
     traces = root.child("traces")
     endpoint = None if traces is None else traces.get("endpoint")
-    return Settings(sound, made, adhoc, digests(root.child("keys"), faults), traces=endpoint)
+    return Settings(
+        sound,
+        made,
+        adhoc,
+        digests(root.child("keys"), faults),
+        _limits(root.child("limits")),
+        cors=tuple(root.get("cors", ())),
+        traces=endpoint,
+    )
+
+
+def _limits(node: Node | None) -> Limits:
+    given: dict[str, Any] = {} if node is None else {name: child.value for name, child in node.children().items()}
+    times = {name: durations.seconds(value) for name, value in given.items() if isinstance(value, str)}
+    return Limits(**{**given, **times})
 
 
 def _exposed(root: Node, path: Path | None) -> Iterator[str]:
@@ -117,3 +133,9 @@ def _unused(settings: Settings) -> Iterator[str]:
     idle = [name for name in settings.providers if name not in asked]
     if idle and not settings.adhoc:
         yield f"No route asks {', '.join(idle)}."
+
+
+def _open_to_pages(settings: Settings) -> Iterator[str]:
+    """Say so when any page in a browser on this machine can use the gateway without a key."""
+    if "*" in settings.cors and not settings.keys:
+        yield "Any web page in a browser that reaches this gateway can use it: list origins under cors, or set keys."

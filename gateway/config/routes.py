@@ -57,7 +57,12 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
             model=model,
             prompt=target.get("prompt"),
             prefill=_prefill(target),
-            params=_params(target, faults),
+            params=_settable(target, "params", faults),
+            drop=_droppable(target, faults),
+            rename=_renamed(target, faults),
+            defaults=_settable(target, "defaults", faults),
+            on_unsupported=target.get("on_unsupported", "fail"),
+            same_as=target.get("same_as"),
             timeout=_timeout(target, timeout, limit, faults),
             retries=node.get("retries", RETRIES),
             weight=float(target.get("weight", 1.0)),
@@ -131,12 +136,36 @@ def _price(node: Node | None) -> Price | None:
     return Price(float(dollars["input"]), float(dollars["output"])) if sound else None
 
 
-def _params(target: Node, faults: Faults) -> dict[str, object]:
-    params = target.child("params")
-    for key, value in params.children().items() if params else ():
-        if key in _RESERVED:
+def _settable(target: Node, key: str, faults: Faults) -> dict[str, object]:
+    """Return `params` or `defaults`."""
+    given = target.child(key)
+    for name, value in given.children().items() if given else ():
+        if name in _RESERVED:
             faults.add(value, "a field that a target cannot set", "a field of the request body such as temperature")
-    return dict(params.plain()) if params else {}
+    return dict(given.plain()) if given else {}
+
+
+def _droppable(target: Node, faults: Faults) -> frozenset[str]:
+    given = target.child("drop")
+    for name in given.value if given else ():
+        if name.value in _RESERVED:
+            faults.found(name, "a field that a request can do without, such as logit_bias")
+    return frozenset(given.plain()) if given else frozenset()
+
+
+def _renamed(target: Node, faults: Faults) -> dict[str, str]:
+    """Return the new names by the old ones; two fields can neither have one name, nor be handed on in a chain."""
+    given = target.child("rename")
+    renamed = {name: node.value for name, node in given.children().items()} if given else {}
+    taken = Counter(renamed.values())
+    for name, node in given.children().items() if given else ():
+        if name in _RESERVED or node.value in _RESERVED:
+            faults.add(node, "a field that cannot be renamed", "two fields such as max_tokens: max_completion_tokens")
+        elif taken[node.value] > 1 or node.value in renamed:
+            faults.found(node, "a name that no other field is renamed to or from")
+        elif name in target.get("drop", ()):
+            faults.add(node, "a field that is also dropped", "it in one of both")
+    return renamed
 
 
 def _named(node: Node, defined: Collection[str] | None, faults: Faults) -> Iterator[tuple[Node, str, str, str]]:

@@ -141,6 +141,37 @@ _TARGET: Schema = {
                     "title": "a mapping such as {temperature: 0.2}",
                     "description": "Fields of the request body that this target gets instead of the client's.",
                 },
+                "drop": {
+                    "type": "array",
+                    "title": "a list of field names such as [logit_bias]",
+                    "description": "Fields of the client's that this target is not sent; a response header names them.",
+                    "items": {"type": "string", "title": "the name of a field of the request body"},
+                },
+                "rename": {
+                    "type": "object",
+                    "title": "a mapping of field names such as {max_tokens: max_completion_tokens}",
+                    "description": "Fields of the client's that this target gets under another name.",
+                    "additionalProperties": {"type": "string", "title": "the name of a field of the request body"},
+                },
+                "defaults": {
+                    "type": "object",
+                    "title": "a mapping such as {temperature: 0.2}",
+                    "description": "Fields of the request body that this target gets where the client sent none.",
+                },
+                "on_unsupported": {
+                    "type": "string",
+                    "enum": ["fail", "drop"],
+                    "title": "fail or drop",
+                    "description": "What becomes of a field that the provider cannot do: the target fails, or it is"
+                    " left out and a response header names it.",
+                    "default": "fail",
+                },
+                "same_as": {
+                    "type": "string",
+                    "pattern": NAME,
+                    "title": NAME_TITLE,
+                    "description": "The embedding model behind a name that does not say so, such as a deployment's.",
+                },
                 "timeout": _duration("The limit of one attempt; by default the route's."),
                 "prefill": {
                     "title": "true, or further fields of the message such as {prefix: true}",
@@ -290,6 +321,36 @@ _ROUTE: Schema = {
     },
 }
 
+
+def _number(most: int, default: int, description: str, least: int = 1) -> Schema:
+    title = f"a whole number from {least} to {most}"
+    kind = {"type": "integer", "minimum": least, "maximum": most}
+    return {**kind, "title": title, "description": description, "default": default}
+
+
+_LIMITS: Schema = {
+    "type": "object",
+    "title": "a mapping such as {in_flight: 500}",
+    "description": "What one process (one worker) takes upon itself; beyond it clients are told to come again.",
+    "additionalProperties": False,
+    "properties": {
+        "in_flight": _number(1_000_000, 1024, "How many requests may be served at once."),
+        "queue": _number(1_000_000, 256, "How many more may wait for a place.", least=0),
+        "queue_timeout": {**_duration("How long they may wait."), "default": "100ms"},
+        "connections": _number(1_000_000, 10_000, "How many connections clients may have open."),
+        "header_timeout": {**_duration("Within which the headers of a request must arrive."), "default": "10s"},
+        "body_timeout": {
+            **_duration("Within which the body of a request must arrive; one second more for each 64 kB."),
+            "default": "30s",
+        },
+        "body_bytes": _number(1_000_000_000, 20 * 1024 * 1024, "The largest body of a request."),
+        "loop_lag": {
+            **_duration("How late the event loop may be before new requests are refused."),
+            "default": "500ms",
+        },
+    },
+}
+
 DOCUMENT: Schema = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "a mapping with providers and routes",
@@ -334,6 +395,17 @@ DOCUMENT: Schema = {
             "title": "true or false",
             "description": "Whether clients may name targets themselves: the model provider/model,provider/model.",
             "default": False,
+        },
+        "limits": _LIMITS,
+        "cors": {
+            "type": "array",
+            "title": 'a list of origins such as ["https://app.example.com"], or ["*"]',
+            "description": "The web origins whose pages may call the gateway from a browser; without it, none.",
+            "items": {
+                "type": "string",
+                "pattern": r"^(?:\*|https?://[^\s/?#@*]+)$",
+                "title": "an origin such as https://app.example.com, without a path, or *",
+            },
         },
         "keys": {
             "type": "object",

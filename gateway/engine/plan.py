@@ -62,6 +62,11 @@ def describe(route: Route) -> str:
         extras += ["own prompt"] * (target.prompt is not None)
         extras += ["continues what others began"] * (target.prefill is not None)
         extras += [f"params {', '.join(sorted(target.params))}"] * bool(target.params)
+        extras += [f"defaults {', '.join(sorted(target.defaults))}"] * bool(target.defaults)
+        extras += [f"drops {', '.join(sorted(target.drop))}"] * bool(target.drop)
+        extras += [f"renames {old} to {new}" for old, new in target.rename.items()]
+        extras += [f"same as {target.same_as}"] * (target.same_as is not None)
+        extras += ["drops what it cannot do"] * (target.on_unsupported == "drop")
         lines.append(f"    {target.priority + 1}. {target.name}  ({'; '.join(extras)})")
     calls = sum(1 + target.retries for target in route.targets)
     calls += sum(s.calls(len(route.targets)) * (1 + s.target.retries) for s in route.select.scorers)

@@ -16,9 +16,10 @@ from gateway.providers.anthropic_reading import COUNT_TOKENS, MESSAGES, read_cou
 from gateway.providers.anthropic_stream import MessagesStream, TranslatedStream
 from gateway.providers.parameters import OPENAI, superfluous, unsupported
 from gateway.providers.reading import read_answer
+from gateway.providers.shaping import plain, shaped
 from gateway.providers.upstream import Call, Upstream
 from gateway.wires import chat_to_messages, messages_answers
-from gateway.wires.words import Untranslatable, decoded
+from gateway.wires.words import Untranslatable
 
 VERSION = "2023-06-01"
 _BETA = "anthropic-beta"
@@ -62,7 +63,8 @@ class AnthropicWire:
         elif native is not None and native.wire == MESSAGES:
             stream = MessagesStream if request.live else None
             body = outgoing(target, native, live=request.live)
-            call = Call(self._url, body, read_message, stream, self._headers(request, native))
+            dropped = tuple(name for name in native.fields if name in target.drop)
+            call = Call(self._url, body, read_message, stream, self._headers(request, native), dropped)
         else:
             call = self._translated(target, request)
         return call if isinstance(call, Failure) else await self._upstream.ask(target, call)
@@ -76,25 +78,27 @@ class AnthropicWire:
         return headers
 
     def _translated(self, target: Target, request: ChatRequest) -> Call | Failure:
-        given = decoded(request.fields)
+        kept, dropped = shaped(target, request.fields)
+        given = plain(kept)
         wants_usage = bool((given.get("stream_options") or {}).get("include_usage"))
         given = {
             name: value
             for name, value in given.items()
             if name not in _IRRELEVANT and (name in chat_to_messages.TAKEN or not superfluous(name, value))
         }
-        foreign = sorted((given.keys() & OPENAI) - chat_to_messages.TAKEN)
-        if foreign:
+        foreign = sorted((given.keys() & OPENAI) - chat_to_messages.TAKEN - target.params.keys())
+        if foreign and target.on_unsupported == "fail":
             return unsupported(target, foreign[0])
+        given = {name: value for name, value in given.items() if name not in foreign}
         if target.prompt is not None:
             given["messages"] = [{"role": "system", "content": target.prompt}, *given.get("messages", ())]
         try:
-            body = chat_to_messages.request({**given, **target.params})
+            body = chat_to_messages.request(given)
         except Untranslatable as exc:
             return _untranslatable(target, exc)
         stream = partial(TranslatedStream, include_usage=wants_usage) if request.live else None
         fields = {"model": target.model, **body, **({"stream": True} if request.live else {})}
-        return Call(self._url, _encode(fields), _completion, stream, request.headers)
+        return Call(self._url, _encode(fields), _completion, stream, request.headers, (*dropped, *foreign))
 
 
 def outgoing(target: Target, native: Native, *, live: bool = False) -> bytes:
@@ -102,7 +106,8 @@ def outgoing(target: Target, native: Native, *, live: bool = False) -> bytes:
 
     The prompt is a system block before all others; `params` are the operator's, in OpenAI's words or Anthropic's.
     """
-    fields: dict[str, Any] = {"model": target.model, **native.fields}
+    kept = {name: value for name, value in native.fields.items() if name not in target.drop}
+    fields: dict[str, Any] = {"model": target.model, **kept}
     if live:
         fields["stream"] = True
     if target.prompt is not None:

@@ -90,11 +90,16 @@ _BAD_GENERATION = {"tool_use_failed", "json_validate_failed"}
 """Groq's 400 about its own model's output: another attempt may do better."""
 
 
+_FIELD = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
 def _failure(target: str, kind: FailureKind, report: Report, status: int | None, wait: float | None) -> Failure:
     if report.words & _BAD_GENERATION:
         detail = "the model's own output broke the rules it was given"
     else:
         detail = _SENTENCES[kind].format(status=status or "an error inside its answer")
+    if kind is FailureKind.CALLER_FAULT and _FIELD.fullmatch(report.param):
+        detail = f"the provider found fault with `{report.param}` ({status or 'an error inside its answer'})"
     if not kind.caller_should_know:
         return Failure(target, kind, detail, retry_after=wait, status=status)
     error = {

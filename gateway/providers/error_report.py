@@ -55,7 +55,7 @@ def _flat(error: Mapping[Any, Any]) -> Report:
     return Report(
         message=_text(error, "message", "msg", "Message", "error_description"),
         type=_word(error.get("type")),
-        param=_text(error, "param"),
+        param=_text(error, "param") or _place(error.get("loc")),
         code=_word(error.get("code")) or _word(error.get("status")),
         status=next(filter(None, map(_status, named)), None),
         words=frozenset(word.lower() for word in map(_word, words) if word),
@@ -86,6 +86,12 @@ def _word(value: object) -> str | None:
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w.-]{0,63}", value, re.ASCII) and scrub(value) == value:
         return value
     return None
+
+
+def _place(loc: object) -> str:
+    """Return the field that pydantic's errors name as `["body", "temperature", 0]`."""
+    names = [part for part in loc if isinstance(part, str) and part != "body"] if isinstance(loc, list) else []
+    return names[0] if names else ""
 
 
 def _status(value: object) -> int | None:

@@ -8,13 +8,11 @@ sends goes onto the wire beside what litellm wrote, never through litellm.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
-
-import msgspec
-from msgspec import Raw
+from typing import Any, NamedTuple
 
 from gateway.domain import ChatRequest, Failure, Target
 from gateway.providers.parameters import OPENAI, superfluous, unsupported
+from gateway.providers.shaping import plain, shaped
 
 _OTHERS = frozenset({"thinking", "top_k"})
 """Parameters that OpenAI does not have and that litellm translates."""
@@ -23,28 +21,37 @@ _ALWAYS = frozenset({"messages", "metadata", "stream_options", "user"})
 """What litellm takes for every provider."""
 
 
-def arguments(
-    target: Target, request: ChatRequest, supported: Collection[str]
-) -> tuple[dict[str, Any], dict[str, Raw]] | Failure:
-    """Return litellm's keyword arguments and the fields to add on the wire, or why this provider cannot be asked.
+class Arguments(NamedTuple):
+    """Litellm's keyword arguments, what goes onto the wire beside them, and the names of what is not sent."""
+
+    keywords: dict[str, Any]
+    extra: dict[str, Any]
+    dropped: tuple[str, ...]
+
+
+def arguments(target: Target, request: ChatRequest, supported: Collection[str]) -> Arguments | Failure:
+    """Return what litellm is called with, or why this provider cannot be asked.
 
     `supported` are the OpenAI parameters that litellm can translate for this model. Everything is decoded afresh for
     each call: litellm writes into what it is given. The target's params are the operator's and win over the client's.
     """
-    known = {name: raw for name, raw in request.fields.items() if name in OPENAI | _OTHERS}
-    extra = {name: raw for name, raw in request.fields.items() if name not in known}
-    values = {name: value for name, raw in known.items() if (value := msgspec.json.decode(raw)) is not None}
+    fields, dropped = shaped(target, request.fields)
+    given = {name: raw for name, raw in fields.items() if name not in target.params}
+    known = {name: raw for name, raw in given.items() if name in OPENAI | _OTHERS}
+    extra = {name: raw for name, raw in given.items() if name not in known}
+    values = plain(known)
     values = {name: value for name, value in values.items() if name in supported or not superfluous(name, value)}
     foreign = sorted((values.keys() & OPENAI) - _ALWAYS - set(supported) - target.params.keys())
-    if foreign:
+    if foreign and target.on_unsupported == "fail":
         return unsupported(target, foreign[0])
+    values = {name: value for name, value in values.items() if name not in foreign}
     if request.logprobs and "logprobs" in supported:
         values["logprobs"] = True
     values["metadata"] = _texts(values.get("metadata"))
     values |= target.params
     if target.prompt is not None:
         values["messages"] = [{"role": "system", "content": target.prompt}, *values.get("messages", ())]
-    return values, extra
+    return Arguments(values, extra, (*dropped, *foreign))
 
 
 def _texts(metadata: Any) -> dict[str, str]:

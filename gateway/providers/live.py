@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from fanin import Candidate, flaws
-from gateway.domain import Failure, FailureKind, Target, Usage
+from gateway.domain import Failure, FailureKind, Headers, Target, Usage
 from gateway.errors import StreamBroken
 from gateway.providers.reading import Choice, Reading, candidate, is_content
 from gateway.providers.splicing import Splice
@@ -31,6 +31,9 @@ class EventStream:
 
     wire = "chat"
     postscript: Mapping[str, Any] = {}
+    headers: Headers = ()
+    dropped: tuple[str, ...] = ()
+    media: str | None = None
 
     def __init__(self, target: Target) -> None:
         self._target = target

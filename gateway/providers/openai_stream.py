@@ -26,8 +26,9 @@ class WireStream(EventStream):
     cleanly it closed.
     """
 
-    def __init__(self, target: Target, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, target: Target, response: aiohttp.ClientResponse, wire: str | None = None) -> None:
         super().__init__(target)
+        self.wire = wire or self.wire
         self._response = response
         self._parser = SSEParser()
         self._done = False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -10,12 +11,15 @@ from msgspec import Raw
 from msgspec.structs import replace
 from yarl import URL
 
-from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Outcome, ProviderSettings, Target
+from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Form, Native, Outcome, ProviderSettings, Target
+from gateway.providers.buffers import Buffer, written
 from gateway.providers.openai_stream import WireStream
 from gateway.providers.reading import read_answer
+from gateway.providers.relaying import ByteStream, reader
+from gateway.providers.shaping import MOST_REFUSALS, Refusals, shaped
 from gateway.providers.upstream import Call, Upstream
+from gateway.wires.operations import COMPLETIONS, OPERATIONS
 
-_encode = msgspec.json.Encoder().encode
 _TRUE = Raw(b"true")
 
 
@@ -25,15 +29,19 @@ class OpenAIWire:
     Cancelling a call closes its connection, which stops the upstream's work.
     """
 
-    native: frozenset[str] = frozenset()
+    native = frozenset(OPERATIONS)
 
     def __init__(self, settings: ProviderSettings) -> None:
         base = (settings.base_url or "https://api.openai.com/v1").rstrip("/")
-        self._url = URL(f"{base}/chat/completions", encoded=True).update_query(settings.query)
+        self._urls = {
+            path: URL(f"{base}/{path}", encoded=True).update_query(settings.query)
+            for path in ("chat/completions", *OPERATIONS)
+        }
         key = settings.api_key
         bearer = {} if key is None else {"authorization": f"Bearer {key.reveal()}"}
         self._upstream = Upstream({**bearer, **settings.headers})
         self._without_logprobs: set[str] = set()
+        self._refusals = Refusals()
 
     async def warm_up(self) -> None:
         """Open the pool."""
@@ -56,10 +64,45 @@ class OpenAIWire:
         return await self._ask(target, replace(request, logprobs=False))
 
     async def _ask(self, target: Target, request: ChatRequest) -> Outcome:
+        """Ask, and ask again without what the model turns out not to take, as far as the target allows that."""
+        native = _spoken(request)
+        if native is not None and native.form is not None:
+            return await self._upstream.ask(target, self._filled(target, request, native.wire, native.form))
+        for _ in range(MOST_REFUSALS):
+            fields, dropped = outgoing(target, request)
+            dropped += self._refusals.applied(target, fields)
+            outcome = await self._upstream.ask(target, self._call(request, written(fields), dropped))
+            if not isinstance(outcome, Failure) or not self._refusals.learn(target, outcome, fields.keys()):
+                break
+        return outcome
+
+    def _call(self, request: ChatRequest, body: bytes | Sequence[Buffer], dropped: tuple[str, ...]) -> Call:
         stream = WireStream if request.live else None
-        return await self._upstream.ask(
-            target, Call(self._url, outgoing(target, request), read_answer, stream, request.headers)
+        if (native := _spoken(request)) is None:
+            return Call(self._urls["chat/completions"], body, read_answer, stream, request.headers, dropped)
+        wire = native.wire
+        return Call(
+            self._urls[wire],
+            body,
+            reader(wire),
+            partial(WireStream, wire=wire) if stream and wire == COMPLETIONS else None,
+            request.headers,
+            dropped,
+            opaque=partial(ByteStream, wire=wire),
         )
+
+    def _filled(self, target: Target, request: ChatRequest, wire: str, form: Form) -> Call:
+        """Return the call that sends a form under the target's model."""
+        body = (form.before, target.model.encode(), form.after)
+        headers = {**request.headers, "content-type": form.content_type}
+        opaque = partial(ByteStream, wire=wire)
+        return Call(self._urls[wire], body, reader(wire), None, headers, content_type=form.content_type, opaque=opaque)
+
+
+def _spoken(request: ChatRequest) -> Native | None:
+    """Return the request in the words of one of our own operations; None where it is asked as a chat."""
+    native = request.native
+    return native if native is not None and native.wire in OPERATIONS else None
 
 
 def _refuses_logprobs(failure: Failure) -> bool:
@@ -68,12 +111,18 @@ def _refuses_logprobs(failure: Failure) -> bool:
     return "logprobs" in f"{failure.error.get('param')} {failure.error.get('message')}"
 
 
-def outgoing(target: Target, request: ChatRequest) -> bytes:
-    """Return the upstream's request: the client's fields in the client's bytes, the target's model, prompt and params.
+def outgoing(target: Target, request: ChatRequest) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the upstream's request, in the client's bytes, and the names of the client's fields that are not in it.
 
-    `params` are the operator's and win over the client's fields; the prompt is a system message before all others.
+    The target's prompt is a system message before all others.
     """
-    fields: dict[str, Any] = {"model": target.model, **request.fields}
+    native = _spoken(request)
+    kept, dropped = shaped(target, request.fields if native is None else native.fields)
+    fields: dict[str, Any] = {"model": target.model, **kept}
+    if native is not None:
+        if request.live and native.wire == COMPLETIONS:
+            fields["stream"] = _TRUE
+        return fields, dropped
     if request.live:
         fields["stream"] = _TRUE
     else:
@@ -82,9 +131,7 @@ def outgoing(target: Target, request: ChatRequest) -> bytes:
         fields["logprobs"] = _TRUE
     if target.prompt is not None:
         fields["messages"] = _prompted(target.prompt, fields.get("messages"))
-    if target.params:
-        fields.update(target.params)
-    return _encode(fields)
+    return fields, dropped
 
 
 def _prompted(prompt: str, messages: Raw | None) -> list[Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -13,21 +13,28 @@ from yarl import URL
 from fanin import Candidate
 from gateway.domain import Failure, FailureKind, Outcome, Target
 from gateway.providers import classify
+from gateway.providers.buffers import LARGE, Buffer, Buffers
 from gateway.providers.live import EventStream
+from gateway.providers.relaying import ByteStream
 
 CONNECT_TIMEOUT = 5.0
 MAX_ANSWER = 16 * 1024 * 1024
-_LARGE = 1024 * 1024
 
 
 class Call(Struct, frozen=True):
-    """One request, and who reads its answer: `read` a whole one, `stream` one in events if they were asked for."""
+    """One request, and who reads its answer: `read` a whole one, `stream` one in events if they were asked for.
+
+    `dropped` are the names of the client's fields that are not in it. `opaque` takes an answer that is no JSON.
+    """
 
     url: URL
-    body: bytes
+    body: bytes | Sequence[Buffer]
     read: Callable[[Target, bytes], Outcome]
     stream: Callable[[Target, aiohttp.ClientResponse], EventStream] | None = None
     headers: Mapping[str, str] = {}
+    dropped: tuple[str, ...] = ()
+    content_type: str = "application/json"
+    opaque: Callable[[Target, aiohttp.ClientResponse], ByteStream] | None = None
 
 
 class Upstream:
@@ -65,22 +72,26 @@ class Upstream:
     async def ask(self, target: Target, call: Call) -> Outcome:
         """Ask one target; never raises but CancelledError."""
         body = call.body
-        # aiohttp warns about large bodies given as bytes; a reader over the same bytes is sent in pieces, uncopied.
-        data: Any = body if len(body) < _LARGE else io.BytesIO(body)
+        # aiohttp warns about large bodies given as bytes; buffers are sent in pieces, uncopied.
+        small = isinstance(body, bytes) and len(body) < LARGE
+        data: Any = body if small else Buffers([body] if isinstance(body, bytes) else body, call.content_type)
         response = None
         handed_over = False
         try:
             response = await self.open().post(call.url, data=data, headers=call.headers or None, allow_redirects=False)
             if response.status != 200:
                 return await self._refused(target, response)
-            if call.stream is not None and response.content_type == "text/event-stream":
-                outcome = await call.stream(target, response).commit()
+            opened = _stream_of(call, response.content_type)
+            if opened is not None:
+                stream = opened(target, response)
+                stream.headers, stream.dropped = response.raw_headers, call.dropped
+                outcome = await stream.commit()
                 handed_over = isinstance(outcome, Candidate)
                 return outcome
             whole = await _read(response)
             if whole is None:
                 return Failure(target.name, FailureKind.MALFORMED, f"an answer of more than {MAX_ANSWER} bytes")
-            return call.read(target, whole)
+            return _signed(call.read(target, whole), response, call)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
             return classify.from_exception(target.name, exc)
         finally:
@@ -93,7 +104,22 @@ class Upstream:
                 target.name, FailureKind.MALFORMED, f"the provider answered {response.status}", status=response.status
             )
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return classify.from_response(target.name, response.status, headers, await _read(response) or b"")
+        failure = classify.from_response(target.name, response.status, headers, await _read(response) or b"")
+        return replace(failure, headers=response.raw_headers)
+
+
+def _stream_of(call: Call, media: str) -> Callable[[Target, aiohttp.ClientResponse], EventStream | ByteStream] | None:
+    """Return who takes an answer of this content type while it comes; None where it is read as a whole."""
+    if call.stream is not None and media == "text/event-stream":
+        return call.stream
+    return None if media == "application/json" else call.opaque
+
+
+def _signed(outcome: Outcome, response: aiohttp.ClientResponse, call: Call) -> Outcome:
+    """Write into an answer what only the connection knows."""
+    if isinstance(outcome, Candidate):
+        outcome.payload.headers, outcome.payload.dropped = response.raw_headers, call.dropped
+    return outcome
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:

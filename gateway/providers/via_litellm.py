@@ -21,7 +21,7 @@ from msgspec import Raw
 from fanin import Candidate
 from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Outcome, ProviderSettings, Target
 from gateway.providers import classify, litellm_shape
-from gateway.providers.litellm_fields import arguments
+from gateway.providers.litellm_fields import Arguments, arguments
 from gateway.providers.live import GRACE, IDLE, EventStream
 from gateway.providers.reading import read_answer, read_chunk
 from gateway.providers.wiretap import Wiretap, tapped_session
@@ -99,22 +99,26 @@ class LitellmProvider:
             prepared = arguments(target, request, _parameters(self._settings.api, target.model))
             if isinstance(prepared, Failure):
                 return prepared
-            keywords, extra = prepared
-            with Wiretap(target.name, extra) as tap:
-                return await self._ask(target, request, keywords | self._controls(target, request, deadline), tap)
+            with Wiretap(target.name, prepared.extra) as tap:
+                prepared.keywords.update(self._controls(target, request, deadline))
+                return await self._ask(target, request, prepared, tap)
         except Exception as exc:  # noqa: BLE001 -- litellm raises what it likes; nothing is hidden: it becomes the failure
             return _failure(target, exc, tap)
 
-    async def _ask(self, target: Target, request: ChatRequest, keywords: dict[str, Any], tap: Wiretap) -> Outcome:
+    async def _ask(self, target: Target, request: ChatRequest, prepared: Arguments, tap: Wiretap) -> Outcome:
         handed_over = False
         try:
-            answer = await _litellm().acompletion(**keywords)
+            answer = await _litellm().acompletion(**prepared.keywords)
             if request.live:
-                outcome = await LitellmStream(target, request, answer, tap).commit()
+                stream = LitellmStream(target, request, answer, tap)
+                stream.dropped = prepared.dropped
+                outcome = await stream.commit()
                 handed_over = isinstance(outcome, Candidate)
                 return outcome
             fields = litellm_shape.completion(answer.model_dump())
             outcome = read_answer(target, _encode(fields))
+            if isinstance(outcome, Candidate):
+                outcome.payload.dropped = prepared.dropped
             return tap.failure or outcome if isinstance(outcome, Failure) else outcome
         finally:
             if not handed_over:

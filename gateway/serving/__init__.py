@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.serving.configuration import Configuration
+from gateway.serving.descriptors import raise_limit
 from gateway.serving.listening import Addresses, CannotServe, listen
 from gateway.serving.options import Options
 
@@ -20,6 +21,7 @@ def serve(file: Path | None, environ: Mapping[str, str], addresses: Addresses, o
         CannotServe: a port is taken, the address is open to others while no key is asked for, or no worker starts.
     """
     configuration = Configuration(file, environ, addresses)
+    raise_limit()
     listener = listen(addresses.host, addresses.port, "--port")
     listen(addresses.metrics_host, addresses.metrics_port, "--metrics-port").close()
     try:

@@ -1,14 +1,169 @@
-"""One client's connection: uvicorn's HTTP/1.1 protocol, and what a server at the edge needs beside it."""
+"""One client's connection: uvicorn's HTTP/1.1 protocol with the limits that it lacks, and every refusal as JSON.
+
+uvicorn waits for ever for the rest of a header or a body and keeps any number of headers. One sweep a second over the
+connections holds the deadlines, so that a request pays for no timer.
+"""
 
 from __future__ import annotations
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import asyncio
+from http import HTTPStatus
+from typing import Any, NoReturn, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from gateway.api.envelope import envelope
+from gateway.domain import Limits
+from gateway.errors import HedgerowError, NotTaken, Overloaded
+
+LONGEST_URL = 8 * 1024
+LARGEST_HEAD = 32 * 1024
+MOST_HEADERS = 100
+SLOWEST = 64 * 1024
+"""Bytes that buy a body one more second: a large one over a slow line is no attack, a byte a second is."""
+LINGER = 1.0
+"""Seconds in which a refused client may still send, and is not listened to: closing at once would reset the connection
+before it has read why."""
+SPARE = 32
+"""Connections beyond the limit that are only good for the probes: an overloaded gateway is not a dead one."""
+_PROBES = ("/healthz", "/readyz")
+
+_IDLE, _HEAD, _BODY = range(3)
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that can be asked to end after its next response."""
+    """A connection that is held to the limits, and can be asked to end after its next response."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._limits: Limits = self.app.limits
+        self._phase, self._since = _HEAD, self.loop.time()
+        self._head = self._body = 0
+        self._due: HedgerowError | None = None
+        self._refusal: HedgerowError | None = None
+        self._beyond = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or say that there are too many."""
+        super().connection_made(transport)
+        beyond = len(self.connections) - self._limits.connections
+        self._beyond = beyond > 0
+        if beyond > SPARE:
+            self._refuse(_too_many(self._limits))
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, and stop at a head without end."""
+        if self._refusal is not None:
+            return
+        if self._phase != _BODY:
+            self._head += len(data)
+        super().data_received(data)
+        if self._phase == _HEAD and self._head > LARGEST_HEAD + LONGEST_URL and self._refusal is None:
+            self._refuse(_HEADERS)
+
+    def on_message_begin(self) -> None:
+        """Start the clock of a request's head."""
+        super().on_message_begin()
+        self._phase, self._since = _HEAD, self.loop.time()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the path."""
+        super().on_url(url)
+        if len(self.url) > LONGEST_URL:
+            self._stop(_URL)
+
+    def on_headers_complete(self) -> None:
+        """Hand the request on, if its head is within the limits."""
+        headers = self.headers
+        if len(headers) > MOST_HEADERS:
+            self._stop(_HEADERS)
+        if self._head > LARGEST_HEAD and sum(len(name) + len(value) for name, value in headers) > LARGEST_HEAD:
+            self._stop(_HEADERS)
+        if self._beyond and self.url.partition(b"?")[0].decode("latin-1") not in _PROBES:
+            self._stop(_too_many(self._limits))
+        self._phase, self._since = _BODY, self.loop.time()
+        self._head = self._body = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._body += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Stop the clock."""
+        self._phase, self._since = _IDLE, self.loop.time()
+        super().on_message_complete()
+
+    def sweep(self, now: float) -> None:
+        """Refuse a request that takes too long to arrive; close a connection that waits for nothing."""
+        waited = now - self._since
+        if self._refusal is not None or self.transport.is_closing():
+            return
+        if self._phase == _HEAD:
+            if waited > self._limits.header_timeout:
+                self._refuse(_slow("headers", self._limits.header_timeout))
+        elif self._phase == _BODY:
+            if waited > self._limits.body_timeout + self._body / SLOWEST:
+                self._refuse(_slow("body", self._limits.body_timeout))
+        elif self._unanswered is None and self.timeout_keep_alive_task is None and waited > self.timeout_keep_alive:
+            self.transport.close()
+
+    @property
+    def _unanswered(self) -> RequestResponseCycle | None:
+        """The exchange that is under way."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # there is none before the first request
+        return None if cycle is None or cycle.response_complete else cycle
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser could not read, or what one of the limits stopped."""
+        self._refuse(self._due or NotTaken(400, f"{msg} It is not HTTP/1.1 as RFC 9112 has it.", "invalid_http"))
+
+    def _stop(self, error: HedgerowError) -> NoReturn:
+        """Stop the parser; uvicorn then calls `send_400_response`."""
+        self._due = error
+        raise _Stopped
+
+    def _refuse(self, error: HedgerowError) -> None:
+        """Say why and close; in the middle of a response there is nothing left to say."""
+        self._refusal = error
+        cycle = self._unanswered
+        if cycle is not None:
+            started = cycle.response_started
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if started:
+                self.transport.close()
+                return
+        body = envelope(error)
+        head = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}", "content-type: application/json"]
+        head += [f"{name}: {value}" for name, value in error.headers.items()]
+        head += [f"content-length: {len(body)}", "connection: close", "", ""]
+        self.transport.write("\r\n".join(head).encode() + body)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER, self.transport.close)
 
     def bid_farewell(self) -> None:
         """Let the response that is being made be the last one."""
-        if self.cycle is not None:  # type: ignore[redundant-expr,unused-ignore]
-            self.cycle.keep_alive = False
+        if self._unanswered is not None:
+            self._unanswered.keep_alive = False
+
+
+class _Stopped(Exception):
+    """Ends the parsing of a request that is refused."""
+
+
+_URL = NotTaken(414, f"The URL is longer than {LONGEST_URL} bytes; what is asked goes into the body.", "url_too_long")
+_HEADERS = NotTaken(
+    431, f"The headers are more than {MOST_HEADERS}, or larger than {LARGEST_HEAD} bytes.", "headers_too_large"
+)
+
+
+def _slow(part: str, limit: float) -> NotTaken:
+    return NotTaken(408, f"The {part} of the request did not arrive within {limit:g} s.", "request_timeout")
+
+
+def _too_many(limits: Limits) -> Overloaded:
+    return Overloaded(f"it has {limits.connections} connections")

@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from gateway.api.exchange import Receive, Scope, Send
 from gateway.app import Gateway
 from gateway.domain import Settings
+from gateway.serving import descriptors
 from gateway.serving.listening import secrets
 
 _LOOK_EVERY = 0.2
@@ -19,6 +20,8 @@ class Generations:
 
     def __init__(self, first: Gateway) -> None:
         self.current = first
+        self.limits = descriptors.within(first.settings.limits)
+        """What new connections are held to."""
         self._alive: list[Gateway] = []
         self._retired: dict[Gateway, asyncio.Event] = {}
         self._group = asyncio.TaskGroup()
@@ -36,7 +39,7 @@ class Generations:
         old.log.learn(secrets(settings))
         new = Gateway(settings, old.log, previous=old)
         await self._begin(new)
-        self.current = new
+        self.current, self.limits = new, descriptors.within(settings.limits)
         self._retired[old].set()
 
     def drain(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import signal
 import socket
 import sys
@@ -26,6 +27,9 @@ LAST_WORDS = 2.0
 """Seconds for the errors that end what is still in flight after the drain."""
 
 _STEP = 0.05
+_TICK = 0.1
+"""Seconds between two looks of uvicorn's main loop."""
+_SWEEP_EVERY = 10
 
 
 class Attendant(Protocol):
@@ -49,12 +53,14 @@ class Server(uvicorn.Server):
                 ws="none",
                 access_log=False,
                 log_config=None,
+                log_level="error",  # what clients send is no reason for a line
                 proxy_headers=False,
                 server_header=False,
                 date_header=False,
                 timeout_keep_alive=75,
             )
         )
+        self._due = math.inf
         self._app, self._options, self._attendant, self._on_ready = app, options, attendant, on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -66,8 +72,15 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Look after the process every tenth of a second."""
+        now = asyncio.get_running_loop().time()
+        self._app.current.admission.note_lag(max(0.0, now - self._due))
+        if counter % _SWEEP_EVERY == 0:
+            for connection in list(cast("set[Connection]", self.server_state.connections)):
+                connection.sweep(now)
         await self._attendant.attend(self)
-        return await super().on_tick(counter)
+        over = await super().on_tick(counter)
+        self._due = asyncio.get_running_loop().time() + _TICK
+        return over
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain: everything in flight gets its time, then an error; nothing is cut off in silence."""

@@ -310,7 +310,7 @@ async def test_the_models_are_those_of_the_script() -> None:
         one = await exchange(sim, {}, "/v1/models/b/x", method="GET")
         missing = await exchange(sim, {}, "/v1/models/zzz", method="GET")
         unknown = await exchange(sim, chat("zzz"))
-        lost = await exchange(sim, {}, "/v1/embeddings")
+        lost = await exchange(sim, {}, "/v1/nothing")
     assert [model["id"] for model in listed.json["data"]] == ["b/x", "a"]
     assert one.json["object"] == "model"
     assert missing.status == unknown.status == lost.status == 404

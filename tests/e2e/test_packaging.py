@@ -22,7 +22,10 @@ def test_the_wheel_holds_both_packages_and_runs_without_the_sources(tmp_path: Pa
     [wheel] = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {"gateway/app.py", "gateway/py.typed", "fanin/__init__.py", "fanin/py.typed"} <= set(names)
-    assert not [name for name in names if name.startswith(("selectors", "tests", "bench"))]
+    version = wheel.name.split("-")[1]
+    assert {name.partition("/")[0] for name in names} == {"gateway", "fanin", f"hedgerow-{version}.dist-info"}
+    # A .pth file would run at every start of the interpreter; nothing but Python and its types belongs in here.
+    assert {Path(name).suffix for name in names if ".dist-info/" not in name} == {".py", ".typed"}
 
     code = (
         "import fanin, gateway, sys; from importlib.metadata import entry_points\n"

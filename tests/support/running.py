@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -92,16 +91,16 @@ def ask(connection: http.client.HTTPConnection, model: str, *, stream: bool = Fa
 
 
 @contextmanager
-def served(folder: Path, config: str, *arguments: str, **environ: str) -> Iterator[Served]:
+def served(folder: Path, config: str, *arguments: str, prefix: tuple[str, ...] = ()) -> Iterator[Served]:
     """Run `hedgerow serve` until the block ends; the configuration stands in `folder/hedgerow.yaml`."""
     file, log, port, metrics_port = folder / "hedgerow.yaml", folder / "log", free_port(), free_port()
     if config:
         file.write_text(config)
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(file), "--port", str(port)]
+    command = [*prefix, sys.executable, "-m", "gateway", "serve", "--config", str(file), "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, "--metrics-port", str(metrics_port), *arguments],
-            stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, **environ},
+            stdout=output, stderr=subprocess.STDOUT, cwd=ROOT,
         )  # fmt: skip
     running = Served(process, port, metrics_port, log)
     try:

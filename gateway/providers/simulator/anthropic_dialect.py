@@ -25,6 +25,7 @@ class AnthropicDialect:
     """The wire of POST /v1/messages."""
 
     ping = b'{"type": "ping"}'
+    media = "application/json"
 
     def read(self, body: dict[str, Any]) -> Ask:
         """Read a request; raises RefusedError in Anthropic's words when it is not valid."""

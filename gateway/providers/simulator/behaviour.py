@@ -53,6 +53,7 @@ class Behaviour:
     logprobs: bool = _word(True, readers.flag, "whether logprobs are given when the request asks for them")
     usage: str = _word("asked", readers.one_of("asked", "always", "last", "never"), "when a stream tells its usage")
     usage_tokens: int | None = _word(None, readers.count, "completion tokens to claim, whatever was generated")
+    unsupported: tuple[str, ...] = _word((), readers.texts, "the fields that a request must not have")
 
     # When it is said.
     latency: Wait = _word(NO_WAIT, readers.wait, "the wait before anything is answered")

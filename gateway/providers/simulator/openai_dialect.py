@@ -62,6 +62,7 @@ class OpenAIDialect:
     """The wire of POST /v1/chat/completions."""
 
     ping = b""
+    media = "application/json"
 
     def read(self, body: dict[str, Any]) -> Ask:
         """Read a request; raises RefusedError in OpenAI's words when it is not valid."""

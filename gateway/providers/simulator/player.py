@@ -28,9 +28,13 @@ _HTML = (
 
 
 class Dialect(Protocol):
-    """One wire format: how a request is read and an answer written. `ping` is its keep-alive event, or empty."""
+    """One wire format: how a request is read and an answer written.
+
+    `ping` is its keep-alive event, or empty; `media` the content type of a whole answer.
+    """
 
     ping: bytes
+    media: str
 
     def __hash__(self) -> int: ...
 
@@ -130,7 +134,7 @@ class Player:
         await self._generate(position)
         if behaviour.malformed is not None or behaviour.truncated:
             body = body[: len(body) * 2 // 3]
-        fields = [_JSON, *self._fields()]
+        fields = [("Content-Type", self._call.dialect.media), *self._fields()]
         if behaviour.cut is None:
             await self._line.send(200, body, fields)
             return

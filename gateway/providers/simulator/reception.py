@@ -6,6 +6,8 @@ import asyncio
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from email.message import Message
+from email.parser import BytesParser
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -50,6 +52,8 @@ class Reception:
             entry.model, entry.stream, entry.prompt_tokens = ask.model, ask.stream, ask.prompt_tokens
             turn = _enter(stage, ask.model)
             _enforce(ask, turn, request)
+            if turn.behaviour.unsupported:
+                _sift(turn.behaviour.unsupported, _decoded(entry.body))
         except RefusedError as refused:
             refusal = refused.problem
         line = Transmission(request, turn.behaviour, entry, self._epoch)
@@ -101,6 +105,8 @@ def _asked(dialect: Dialect, body: bytes) -> Ask:
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
+    if body.startswith(b"--"):
+        return _form(body)
     try:
         decoded = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
@@ -108,6 +114,21 @@ def _decoded(body: bytes) -> dict[str, Any]:
     if not isinstance(decoded, dict):
         raise invalid("Invalid request body: expected a JSON object.")
     return decoded
+
+
+def _form(body: bytes) -> dict[str, Any]:
+    """Read a form: texts, and the bytes of files."""
+    boundary = body[2 : body.find(b"\r\n")]
+    message = BytesParser().parsebytes(b'Content-Type: multipart/form-data; boundary="%b"\r\n\r\n%b' % (boundary, body))
+    parts = message.get_payload() if message.is_multipart() else []
+    fields: dict[str, Any] = {}
+    for part in parts:
+        if isinstance(part, Message):
+            content = part.get_payload(decode=True)
+            data = content if isinstance(content, bytes) else b""
+            name = str(part.get_param("name", "", "content-disposition"))
+            fields[name] = data if part.get_filename() else data.decode(errors="replace")
+    return fields
 
 
 def _enter(stage: Stage, model: str) -> Turn:
@@ -132,6 +153,14 @@ def _enforce(ask: Ask, turn: Turn, request: web.BaseRequest) -> None:
         )
     if behaviour.concurrency is not None and turn.part.running >= behaviour.concurrency:
         raise RefusedError(_spoken(CATALOGUE["rate_limit"], ask.model, 0, 0))
+
+
+def _sift(unsupported: tuple[str, ...], body: dict[str, Any]) -> None:
+    """Refuse a request that has a field the model does not support, in OpenAI's words."""
+    for name in unsupported:
+        if name in body:
+            message = f"Unsupported parameter: '{name}' is not supported with this model."
+            raise invalid(message, name, "unsupported_parameter")
 
 
 def _keys(request: web.BaseRequest) -> tuple[str, ...]:

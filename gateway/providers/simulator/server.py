@@ -15,6 +15,7 @@ from aiohttp import web
 from gateway.providers.simulator.anthropic_dialect import AnthropicDialect
 from gateway.providers.simulator.journal import Account, Entry, Journal
 from gateway.providers.simulator.openai_dialect import OpenAIDialect
+from gateway.providers.simulator.operations import OPERATIONS
 from gateway.providers.simulator.player import Dialect
 from gateway.providers.simulator.reception import Reception
 from gateway.providers.simulator.script import Script, ScriptError, ScriptSource
@@ -54,7 +55,8 @@ class Simulator:
         self._stage = Stage(_script(script), seed)
         self._journal = Journal(keep)
         self._reception = Reception(self._journal, time.monotonic())
-        self._dialects: dict[str, Dialect] = {"/chat/completions": OpenAIDialect(), "/messages": AnthropicDialect()}
+        chat: dict[str, Dialect] = {"/chat/completions": OpenAIDialect(), "/messages": AnthropicDialect()}
+        self._dialects = {**chat, **OPERATIONS}
         self._runner: web.ServerRunner | None = None
 
     async def start(self) -> None:
