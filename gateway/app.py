@@ -14,6 +14,7 @@ from gateway.api.count_tokens import CountTokens
 from gateway.api.endpoint import Endpoint, Engine
 from gateway.api.front import Application, Front
 from gateway.api.messages import MessagesDialect
+from gateway.api.responses import ResponsesDialect
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Outcome, ProviderSettings, Route, Settings, Target
 from gateway.engine.events import Event, Listener
@@ -71,6 +72,7 @@ class Gateway:
                 "/chat/completions": Endpoint(ChatDialect(), engine),
                 "/messages": Endpoint(MessagesDialect(), engine),
                 "/messages/count_tokens": CountTokens(engine),
+                "/responses": Endpoint(ResponsesDialect(), engine),
             },
             self._rest,
             settings.keys,
