@@ -104,10 +104,10 @@ def test_a_message_becomes_one_line_of_bounded_length() -> None:
 @pytest.mark.parametrize("piece", ["a.", "a-", "0a", "A1a", "key ", "[:", "https:", "1.", "eyJ", "aA0/", "bearer "])
 def test_no_hostile_message_costs_more_than_a_moment(piece: str) -> None:
     """Patterns stay (nearly) linear on what was made to make them backtrack."""
-    start = time.perf_counter()
+    start = time.thread_time()
     scrub(piece * 4000)
     classify.from_error_object("a", piece * 4000, 400)
-    assert time.perf_counter() - start < 0.25
+    assert time.thread_time() - start < 2  # CPU seconds on a busy machine: backtracking would take minutes
 
 
 @given(st.text())
