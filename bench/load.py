@@ -10,10 +10,11 @@ from typing import cast
 
 import httptools
 
-_HEAD = (
-    b"POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-)
-_BODY = b'{"model":"%b","stream":%b,"temperature":0.2,"messages":[{"role":"user","content":"%b"}]}'
+_HEAD = b"POST %b HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+_CHAT = b'{"model":"%b","stream":%b,"temperature":0.2,"messages":[{"role":"user","content":"%b"}]}'
+_MESSAGES = b'{"model":"%b","max_tokens":500,"temperature":0.2,"messages":[{"role":"user","content":"%b"}]}'
+_RESPONSES = b'{"model":"%b","temperature":0.2,"input":[{"role":"user","content":"%b"}]}'
+_ANSWERS = (b'"choices"', b'"stop_reason"', b'"output"')
 _EVENT = b'data: {"'
 
 
@@ -23,8 +24,21 @@ class Unanswered(Exception):
 
 def chat_request(model: str, question: str, *, stream: bool = False) -> bytes:
     """Return the bytes of a request; neither text may need escaping in JSON."""
-    body = _BODY % (model.encode(), b"true" if stream else b"false", question.encode())
-    return _HEAD % len(body) + body
+    return _post(b"/v1/chat/completions", _CHAT % (model.encode(), b"true" if stream else b"false", question.encode()))
+
+
+def messages_request(model: str, question: str) -> bytes:
+    """Return the bytes of a request in Anthropic's dialect; neither text may need escaping in JSON."""
+    return _post(b"/v1/messages", _MESSAGES % (model.encode(), question.encode()))
+
+
+def responses_request(model: str, question: str) -> bytes:
+    """Return the bytes of a request for a response; neither text may need escaping in JSON."""
+    return _post(b"/v1/responses", _RESPONSES % (model.encode(), question.encode()))
+
+
+def _post(path: bytes, body: bytes) -> bytes:
+    return _HEAD % (path, len(body)) + body
 
 
 class Connection(asyncio.Protocol):
@@ -59,8 +73,8 @@ class Connection(asyncio.Protocol):
 
     def _checked(self) -> bytes:
         status, body = self._parser.get_status_code(), bytes(self._body)
-        if status != 200 or b'"choices"' not in body:
-            raise Unanswered(f"expected a chat completion, found {status} {body[:200]!r}")
+        if status != 200 or not any(mark in body for mark in _ANSWERS):
+            raise Unanswered(f"expected an answer, found {status} {body[:200]!r}")
         return body
 
     # asyncio.Protocol

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import servers
-from bench.load import Connection, chat_request, closed_loop, connections, in_turns, streams
+from bench.load import (
+    Connection,
+    chat_request,
+    closed_loop,
+    connections,
+    in_turns,
+    messages_request,
+    responses_request,
+    streams,
+)
 from bench.processes import Server
 
 LANES = 8
@@ -40,8 +49,15 @@ def one_round(
 ) -> dict[str, float]:
     """Run every phase once and return what was measured, by the names of `report.FIGURES`."""
     one, three = chat_request("one", _QUESTION), chat_request("three", _QUESTION)
+    dialects = {
+        "messages": messages_request("claude", _QUESTION),
+        "responses": responses_request("one", _QUESTION),
+        "messages_chat": messages_request("over-chat", _QUESTION),
+        "responses_chat": responses_request("over-chat", _QUESTION),
+    }
     return {
         "one": runner.run(cpu_per_request(gateway, one, scale.requests)),
+        **{name: runner.run(cpu_per_request(gateway, asked, scale.requests // 2)) for name, asked in dialects.items()},
         "three": runner.run(cpu_per_request(gateway, three, scale.requests // 2)),
         "event": runner.run(cpu_per_event(gateway, scale.streams)),
         "latency": runner.run(added_latency(gateway, upstream, scale.pairs)),

@@ -23,6 +23,10 @@ class Figure:
 FIGURES = {
     "one": Figure("CPU per request, one target", "µs", 250),
     "three": Figure("CPU per request, majority of three", "µs", 500),
+    "messages": Figure("CPU per request, Anthropic's dialect and target", "µs", 375),
+    "responses": Figure("CPU per request, Responses, a target that has it", "µs", 375),
+    "messages_chat": Figure("CPU per request, Anthropic's dialect over chat", "µs"),
+    "responses_chat": Figure("CPU per request, Responses over chat", "µs"),
     "event": Figure("CPU per event of a paced stream", "µs", 60),
     "latency": Figure("added latency at 50 requests/s, p50", "ms", 1.2),
     "ready": Figure("start until the first 200 of /readyz", "s", 1),
@@ -34,7 +38,7 @@ FIGURES = {
 
 REFERENCE_NGINX = 17.0
 """CPU µs that nginx costs a request on the machine that the targets were set on."""
-_CPU = frozenset({"one", "three", "event"})
+_CPU = frozenset({"one", "three", "event", "messages", "responses", "messages_chat", "responses_chat"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,14 @@ from bench.processes import Server, free_port, server
 
 _GATEWAY = """
 providers:
-  up: {{api: openai, base_url: "http://127.0.0.1:{upstream}/v1", concurrency: 10000}}
+  up: {{api: openai, base_url: "http://127.0.0.1:{upstream}/v1", concurrency: 10000, responses: true}}
+  chat: {{api: openai, base_url: "http://127.0.0.1:{upstream}/v1", concurrency: 10000}}
+  anthropic: {{base_url: "http://127.0.0.1:{upstream}", api_key: k, concurrency: 10000}}
 routes:
   one: {{targets: [up/a], select: first}}
   three: {{targets: [up/a, up/b, up/c], select: majority}}
+  over-chat: {{targets: [chat/a], select: first}}
+  claude: {{targets: [anthropic/a], select: first}}
   paced: {{targets: [up/paced], select: first}}
   held: {{targets: [up/held], select: first}}
 """

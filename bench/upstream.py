@@ -24,12 +24,31 @@ _ANSWER = "The answer follows from the three steps above, as was asked. " * 8
 _DONE = b"data: [DONE]\n\n"
 
 
-def _answer() -> bytes:
+def _whole(fields: dict[str, object]) -> bytes:
+    body = msgspec.json.encode(fields)
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def _completion() -> bytes:
     message: dict[str, object] = {"role": "assistant", "content": _ANSWER, "refusal": None, "annotations": []}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     usage = {"prompt_tokens": 210, "completion_tokens": 112, "total_tokens": 322}
-    body = msgspec.json.encode({**_SHARED, "object": "chat.completion", "choices": [choice], "usage": usage})
-    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    return _whole({**_SHARED, "object": "chat.completion", "choices": [choice], "usage": usage})
+
+
+def _message() -> bytes:
+    shared = {"id": "msg_7f1c0a52b8e94d3a", "type": "message", "role": "assistant", "model": "bench-2024-01-01"}
+    usage = {"input_tokens": 210, "cache_read_input_tokens": 0, "output_tokens": 112}
+    content = [{"type": "text", "text": _ANSWER}]
+    return _whole({**shared, "content": content, "stop_reason": "end_turn", "stop_sequence": None, "usage": usage})
+
+
+def _response() -> bytes:
+    part = {"type": "output_text", "text": _ANSWER, "annotations": [], "logprobs": []}
+    item = {"id": "msg_0", "type": "message", "status": "completed", "role": "assistant", "content": [part]}
+    usage = {"input_tokens": 210, "output_tokens": 112, "total_tokens": 322}
+    shared = {"id": "resp_7f1c0a52b8e94d3a", "object": "response", "status": "completed", "error": None}
+    return _whole({**shared, "model": "bench-2024-01-01", "output": [item], "usage": usage})
 
 
 def _event(delta: dict[str, str], finish: str | None = None) -> bytes:
@@ -42,7 +61,8 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-_WHOLE = _answer()
+_ANSWERS = {b"/v1/messages": _message(), b"/v1/responses": _response()}
+_COMPLETION = _completion()
 _BEGINNING = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
     + _event({"role": "assistant", "content": ""})
@@ -59,7 +79,7 @@ class _Answering(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
-        self._body = b""
+        self._body = self._path = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -69,6 +89,9 @@ class _Answering(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._body = b""
+
+    def on_url(self, url: bytes) -> None:
+        self._path = url
 
     def on_body(self, part: bytes) -> None:
         self._body += part
@@ -84,7 +107,7 @@ class _Answering(asyncio.Protocol):
             first = self._loop.time() + offset
             self._loop.call_at(first, self._say, first, EVENTS)
         else:
-            self._transport.write(_WHOLE)
+            self._transport.write(_ANSWERS.get(self._path, _COMPLETION))
 
     def _say(self, due: float, left: int) -> None:
         if self._transport.is_closing():

@@ -17,6 +17,7 @@ from gateway.api.endpoint import Endpoint, Engine
 from gateway.api.front import Application, Front, Handler
 from gateway.api.messages import MessagesDialect
 from gateway.api.relay import RelayDialect, Upload
+from gateway.api.responses import ResponsesDialect
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Outcome, ProviderSettings, Route, Settings, Target
 from gateway.engine.events import Event, Listener, Observer
@@ -122,6 +123,7 @@ class Gateway:
             "/chat/completions": Endpoint(ChatDialect(), engine),
             "/messages": Endpoint(MessagesDialect(), engine),
             "/messages/count_tokens": CountTokens(engine),
+            "/responses": Endpoint(ResponsesDialect(), engine),
             **{f"/{path}": _relay(path, engine) for path in OPERATIONS},
         }
         if self._traces is not None:

@@ -391,7 +391,8 @@ class ProviderSettings:
 
     `api` is `"openai"` or `"anthropic"` for every upstream that our own wire clients serve; any other word is litellm's
     name of the provider. `options` are further keyword arguments for litellm (`api_version`, `aws_region_name`, ...);
-    `concurrency` is how many calls may be in flight at once.
+    `concurrency` is how many calls may be in flight at once, `responses` whether an OpenAI-compatible provider has
+    `/responses` itself.
     """
 
     name: str
@@ -402,6 +403,7 @@ class ProviderSettings:
     query: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 256
+    responses: bool = False
 
 
 @dataclass(frozen=True, slots=True)

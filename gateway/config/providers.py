@@ -49,6 +49,7 @@ def provider(name: str, node: Node, faults: Faults) -> ProviderSettings | None:
         query=Masked(query),
         options=Masked(_options(node, profile, faults)),
         concurrency=node.get("concurrency", CONCURRENCY),
+        responses=_responses(name, node, profile, faults),
     )
 
 
@@ -106,6 +107,14 @@ def _headers(node: Node, faults: Faults) -> dict[str, str]:
         else:
             headers[name.lower()] = text
     return headers
+
+
+def _responses(name: str, node: Node, profile: Profile, faults: Faults) -> bool:
+    """Return whether the provider serves `/responses`; of OpenAI's own address we know."""
+    given = node.child("responses")
+    if given is not None and given.value and profile.api != "openai":
+        faults.add(given, "not used with this api", "`responses: true` on an OpenAI-compatible server")
+    return bool(node.get("responses", node.get("api", name) == "openai" and not node.has("base_url")))
 
 
 def _options(node: Node, profile: Profile, faults: Faults) -> Mapping[str, Any]:

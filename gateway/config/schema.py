@@ -85,6 +85,13 @@ _PROVIDER_SETTINGS: Schema = {
             "description": "How many calls may be in flight at once.",
             "default": CONCURRENCY,
         },
+        "responses": {
+            "type": "boolean",
+            "writeOnly": False,
+            "title": "true or false",
+            "description": "Whether the provider serves /responses itself: requests for it then pass verbatim. "
+            "By default true for api.openai.com only.",
+        },
         "api_version": {
             "type": "string",
             "writeOnly": False,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import aiohttp
 import msgspec
 
-from fanin import Candidate
+from fanin import Candidate, ToolCall
 from gateway.domain import Failure, FailureKind, Target
 from gateway.providers import classify
 from gateway.providers.anthropic_reading import (
@@ -76,11 +76,11 @@ class MessagesStream(WireStream):
                 self._first = self._first or self._candidate(delta.text)
             self._finish = finished(delta.stop_reason) or self._finish
 
-    def _candidate(self, text: str, calls: tuple[object, ...] = ()) -> Candidate:
+    def _candidate(self, text: str, calls: tuple[ToolCall, ...] = ()) -> Candidate:
         return Candidate(
             target=self._target.name,
             text=text,
-            tool_calls=calls,  # type: ignore[arg-type]
+            tool_calls=calls,
             weight=self._target.weight,
             priority=self._target.priority,
             payload=self,

@@ -26,7 +26,6 @@ _BETA = "anthropic-beta"
 _IRRELEVANT = frozenset({"metadata", "stream_options"})
 
 _encode = msgspec.json.Encoder().encode
-_objects: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
 
 
 class AnthropicWire:

@@ -17,6 +17,7 @@ from gateway.providers.openai_stream import WireStream
 from gateway.providers.reading import read_answer
 from gateway.providers.relaying import ByteStream, reader
 from gateway.providers.shaping import MOST_REFUSALS, Refusals, shaped
+from gateway.providers.responses_reading import RESPONSES, ResponsesStream, read_response
 from gateway.providers.upstream import Call, Upstream
 from gateway.wires.operations import COMPLETIONS, OPERATIONS
 
@@ -29,14 +30,13 @@ class OpenAIWire:
     Cancelling a call closes its connection, which stops the upstream's work.
     """
 
-    native = frozenset(OPERATIONS)
-
     def __init__(self, settings: ProviderSettings) -> None:
         base = (settings.base_url or "https://api.openai.com/v1").rstrip("/")
         self._urls = {
             path: URL(f"{base}/{path}", encoded=True).update_query(settings.query)
-            for path in ("chat/completions", *OPERATIONS)
+            for path in ("chat/completions", "responses", *OPERATIONS)
         }
+        self.native = frozenset({*OPERATIONS, RESPONSES} if settings.responses else OPERATIONS)
         key = settings.api_key
         bearer = {} if key is None else {"authorization": f"Bearer {key.reveal()}"}
         self._upstream = Upstream({**bearer, **settings.headers})
@@ -53,6 +53,8 @@ class OpenAIWire:
 
     async def __call__(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:  # noqa: ARG002
         """Ask one target; the deadline is kept by the attempt policy around this call."""
+        if request.native is not None and request.native.wire == RESPONSES and RESPONSES in self.native:
+            return await self._respond(target, request, request.native)
         if not request.logprobs:
             return await self._ask(target, request)
         # The selector wants logprobs, the client did not ask: a model that refuses them is asked once more without.
@@ -90,6 +92,12 @@ class OpenAIWire:
             dropped,
             opaque=partial(ByteStream, wire=wire),
         )
+
+    async def _respond(self, target: Target, request: ChatRequest, native: Native) -> Outcome:
+        stream = ResponsesStream if request.live else None
+        body = outgoing_response(target, native, live=request.live)
+        headers = {**request.headers, **native.headers}
+        return await self._upstream.ask(target, Call(self._urls["responses"], body, read_response, stream, headers))
 
     def _filled(self, target: Target, request: ChatRequest, wire: str, form: Form) -> Call:
         """Return the call that sends a form under the target's model."""
@@ -137,3 +145,25 @@ def outgoing(target: Target, request: ChatRequest) -> tuple[dict[str, Any], tupl
 def _prompted(prompt: str, messages: Raw | None) -> list[Any]:
     before: list[Mapping[str, str]] = [{"role": "system", "content": prompt}]
     return [*before, *(msgspec.json.decode(messages, type=list[Raw]) if messages is not None else ())]
+
+
+_RESPONSES_WORDS = {"max_completion_tokens": "max_output_tokens", "max_tokens": "max_output_tokens"}
+
+
+def outgoing_response(target: Target, native: Native, *, live: bool) -> bytes:
+    """Return the upstream's request for a response: the client's fields in the client's bytes, the target's model.
+
+    The target's prompt stands before the client's instructions; its params are the operator's and win.
+    """
+    fields: dict[str, Any] = {"model": target.model, **native.fields}
+    if live:
+        fields["stream"] = _TRUE
+    if target.prompt is not None:
+        given = msgspec.json.decode(native.fields.get("instructions", Raw(b"null")))
+        fields["instructions"] = f"{target.prompt}\n\n{given}" if given else target.prompt
+    for name, value in target.params.items():
+        if name == "reasoning_effort":
+            fields["reasoning"] = {**msgspec.json.decode(fields.get("reasoning", b"{}")), "effort": value}
+        else:
+            fields[_RESPONSES_WORDS.get(name, name)] = value
+    return _encode(fields)

@@ -79,7 +79,11 @@ def _joined(content: Any, param: str) -> str:
     """Return text blocks as one text: servers that know no content parts are many, and a border means nothing."""
     if isinstance(content, str):
         return content
-    return "\n\n".join(text(block.get("text"), param) for block in mappings(content, param))
+    blocks = mappings(content, param)
+    for block in blocks:
+        if block.get("type") != "text":
+            raise Untranslatable(f"A block of type `{block.get('type')}` cannot be translated; {_ONLY_THERE}.", param)
+    return "\n\n".join(text(block.get("text"), param) for block in blocks)
 
 
 def _messages(messages: Any) -> Iterator[Fields]:

@@ -107,7 +107,7 @@ def test_no_hostile_message_costs_more_than_a_moment(piece: str) -> None:
     start = time.thread_time()
     scrub(piece * 4000)
     classify.from_error_object("a", piece * 4000, 400)
-    assert time.thread_time() - start < 0.25
+    assert time.thread_time() - start < 2  # CPU seconds on a busy machine: backtracking would take minutes
 
 
 @given(st.text())

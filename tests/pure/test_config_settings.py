@@ -289,3 +289,26 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "hedgerow.yaml"
     path.write_bytes(b"\xef\xbb\xbfproviders: {vllm: {}}\r\nadhoc_routes: true\r\n")
     assert isinstance(load(path, {}), Settings)
+
+
+def test_only_openai_s_own_address_is_known_to_serve_responses() -> None:
+    """Everybody else says so; what OpenAI's name stands for elsewhere is not taken for it."""
+    settings = parse(
+        """
+providers:
+  openai: {api_key: k}
+  behind: {api: openai, api_key: k, base_url: "http://h/v1"}
+  own: {base_url: "http://h/v1", responses: true}
+  off: {api: openai, api_key: k, responses: false}
+  anthropic: {api_key: k}
+adhoc_routes: true
+""",
+        {},
+    )
+    assert {name: provider.responses for name, provider in settings.providers.items()} == {
+        "openai": True,
+        "behind": False,
+        "own": True,
+        "off": False,
+        "anthropic": False,
+    }

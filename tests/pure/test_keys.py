@@ -325,9 +325,9 @@ def test_no_text_makes_a_key_fail(spec: Any) -> None:
 def test_long_answers_take_time_in_proportion(spec: Any, part: str) -> None:
     """A hundred thousand characters of anything are read in well under a second: no pattern backtracks over them."""
     key, text = as_key(spec), (part * 100_000)[:100_000]
-    start = time.perf_counter()
+    start = time.thread_time()
     key(Candidate("t", text))
-    assert time.perf_counter() - start < 1.0
+    assert time.thread_time() - start < 5  # CPU seconds on a busy machine: backtracking would take minutes
 
 
 def test_long_texts_are_not_remembered() -> None:
