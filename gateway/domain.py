@@ -152,7 +152,8 @@ class Target:
     """One provider + model, with its own prompt, parameters and weight; `name` is unique in its route.
 
     `timeout` is the limit of one attempt in seconds, `retries` counts the calls beyond the first, and `patience` is the
-    longest Retry-After in seconds that is waited for: short where another target would be asked instead.
+    longest Retry-After in seconds that is waited for: short where another target would be asked instead. In a live
+    stream the first words must come within `first_token` seconds, and then one event after another within `idle`.
     """
 
     name: str
@@ -161,6 +162,8 @@ class Target:
     prompt: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 60.0
+    first_token: float = math.inf
+    idle: float = 30.0
     retries: int = 1
     patience: float = 120.0
     weight: float = 1.0

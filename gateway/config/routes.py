@@ -13,7 +13,17 @@ from gateway.config import durations
 from gateway.config.catalog import PROFILES
 from gateway.config.faults import Faults, did_you_mean, one_of
 from gateway.config.node import Node, masked
-from gateway.config.schema import DEADLINE, HEDGE_AFTER, LONGEST_DEADLINE, NAME, NAME_TITLE, RETRIES, TIMEOUT
+from gateway.config.schema import (
+    DEADLINE,
+    FIRST_TOKEN,
+    HEDGE_AFTER,
+    IDLE,
+    LONGEST_DEADLINE,
+    NAME,
+    NAME_TITLE,
+    RETRIES,
+    TIMEOUT,
+)
 from gateway.domain import Launch, Route, Target
 
 _COUNTED = {"majority": "agree", "quorum": "k"}
@@ -38,6 +48,8 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
         faults.found(node.value["deadline"], f"a duration of at most {durations.written(LONGEST_DEADLINE)}")
     limit = math.inf if node.has("deadline") and node.child("deadline") is None else deadline
     timeout = _timeout(node, min(TIMEOUT, deadline), limit, faults)
+    first_token = _first_token(node, math.inf, timeout, faults)
+    idle = _seconds(node, "idle", IDLE)
     targets = tuple(
         Target(
             name=target_name,
@@ -46,6 +58,8 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
             prompt=target.get("prompt"),
             params=_params(target, faults),
             timeout=_timeout(target, timeout, limit, faults),
+            first_token=_first_token(target, first_token, timeout, faults),
+            idle=_seconds(target, "idle", idle),
             retries=node.get("retries", RETRIES),
             weight=float(target.get("weight", 1.0)),
             priority=priority,
@@ -67,7 +81,12 @@ def _hurried(targets: tuple[Target, ...], launch: Launch) -> tuple[Target, ...]:
     """Give the targets that others stand behind a short patience: asking the next one is better than a long wait."""
     if launch.initial >= len(targets):
         return targets
-    return (*(replace(target, patience=HURRY) for target in targets[:-1]), *targets[-1:])
+    return (*map(_hurry, targets[:-1]), *targets[-1:])
+
+
+def _hurry(target: Target) -> Target:
+    first_token = FIRST_TOKEN if math.isinf(target.first_token) else target.first_token
+    return replace(target, patience=HURRY, first_token=first_token)
 
 
 def _seconds(node: Node, key: str, default: float) -> float:
@@ -80,6 +99,13 @@ def _timeout(node: Node, default: float, deadline: float, faults: Faults) -> flo
     if node.child("timeout") is not None and timeout > deadline:
         faults.found(node.value["timeout"], f"at most the route's deadline of {durations.written(deadline)}")
     return timeout
+
+
+def _first_token(node: Node, default: float, timeout: float, faults: Faults) -> float:
+    first_token, timeout = _seconds(node, "first_token", default), _seconds(node, "timeout", timeout)
+    if node.child("first_token") is not None and first_token > timeout:
+        faults.found(node.value["first_token"], f"at most the timeout of {durations.written(timeout)}")
+    return first_token
 
 
 def _params(target: Node, faults: Faults) -> dict[str, object]:

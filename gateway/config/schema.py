@@ -19,6 +19,8 @@ RETRIES = 1
 DEADLINE = 120.0
 LONGEST_DEADLINE = 600.0
 TIMEOUT = 60.0
+FIRST_TOKEN = 15.0
+IDLE = 30.0
 HEDGE_AFTER = 2.0
 CONCURRENCY = 256
 
@@ -135,6 +137,8 @@ _TARGET: Schema = {
                     "description": "Fields of the request body that this target gets instead of the client's.",
                 },
                 "timeout": _duration("The limit of one attempt; by default the route's."),
+                "first_token": _duration("The limit until the first words of a stream; by default the route's."),
+                "idle": _duration("The longest silence between two events of a stream; by default the route's."),
                 "weight": {
                     "type": "number",
                     "exclusiveMinimum": 0,
@@ -231,6 +235,14 @@ _ROUTE: Schema = {
             "default": written(DEADLINE),
         },
         "timeout": {**_duration("The limit of one attempt, the deadline at most."), "default": written(TIMEOUT)},
+        "first_token": _duration(
+            "The limit until the first words of a stream, the timeout at most. By default "
+            f"{written(FIRST_TOKEN)} where another target would be asked next, and the timeout where none would."
+        ),
+        "idle": {
+            **_duration("The longest silence between two events of a stream; pings and comments do not end it."),
+            "default": written(IDLE),
+        },
         "retries": {
             "type": "integer",
             "minimum": 0,

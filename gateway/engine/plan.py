@@ -6,19 +6,23 @@ import math
 
 from gateway.domain import Plan, Route
 
+MARGIN = 0.05
+"""Seconds before the client's own limit at which it gets what there is: later it would no longer listen."""
 
-def plan(route: Route, *, stream: bool, now: float) -> Plan:
+
+def plan(route: Route, *, stream: bool, now: float, limit: float = math.inf) -> Plan:
     """Return what to do for one request that arrived at `now` (loop time).
 
     Only a rule that decides on any first words can stream live; every other rule needs whole answers, and the winner is
-    replayed as a stream.
+    replayed as a stream. `limit` is how many seconds the client waits; the deadline that every branch gets lies a
+    little before it, so that the answer is on its way in time.
     """
     return Plan(
         route=route.name,
         targets=route.targets,
         launch=route.launch,
         select=route.select,
-        deadline=now + route.deadline,
+        deadline=now + min(route.deadline, max(limit - MARGIN, limit / 2)),
         live=stream and route.select.live,
     )
 
@@ -43,6 +47,8 @@ def describe(route: Route) -> str:
     lines.append("  targets   in order of priority")
     for target in route.targets:
         extras = [f"timeout {target.timeout:g} s", f"retries {target.retries}"]
+        if route.select.live:
+            extras += [f"first words {min(target.first_token, target.timeout):g} s", f"idle {target.idle:g} s"]
         extras += [f"weight {target.weight:g}"] * (target.weight != 1.0)
         extras += ["own prompt"] * (target.prompt is not None)
         extras += [f"params {', '.join(sorted(target.params))}"] * bool(target.params)

@@ -11,8 +11,6 @@ from gateway.domain import Failure, FailureKind, Target, Usage
 from gateway.errors import StreamBroken
 from gateway.providers.reading import Reading, candidate, is_content
 
-IDLE = 30.0
-"""Seconds between two events with data before a stream counts as stalled. Pings and comments do not reset it."""
 GRACE = 2.0
 """Seconds after a `finish_reason` that a usage event or the end of the body may still take."""
 
