@@ -138,13 +138,23 @@ class LiveStream(Protocol):
 
     Iterating gives lists of what arrived together: each item is the data of one server-sent event (a JSON object, never
     `[DONE]`), beginning with the ones read before the commit. It ends after a complete answer and raises
-    `errors.StreamBroken` when the upstream broke off. `wire` says whose events they are, as `Answer.wire` does;
-    `headers` and `dropped` are as in an Answer. `media` is the content type of what is not events.
+    `errors.StreamBroken` when the upstream broke off. `wire` says whose events they are, as `Answer.wire` does.
     """
 
-    headers: Headers
-    dropped: tuple[str, ...]
-    media: str | None
+    @property
+    def headers(self) -> Headers:
+        """What the upstream's headers say, as in an Answer."""
+        ...
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The names of the client's fields that the upstream was not sent."""
+        ...
+
+    @property
+    def media(self) -> str | None:
+        """The content type of what is not events."""
+        ...
 
     @property
     def wire(self) -> str:
@@ -213,7 +223,8 @@ class Target:
     Of the client's fields `drop` are left out, `rename` go under another name, and `defaults` fill in what it did not
     send; `params` win over all. `on_unsupported` says what becomes of a field that the provider cannot do: `fail` is
     the target's failure, `drop` leaves it out and says so. `same_as` is the model's common name where providers call
-    it differently: only embeddings of one model can stand in for each other.
+    it differently: only embeddings of one model can stand in for each other. In a live stream the first words must come
+    within `first_token` seconds, and then one event after another within `idle`.
     """
 
     name: str
@@ -227,6 +238,8 @@ class Target:
     on_unsupported: str = "fail"
     same_as: str | None = None
     timeout: float = 60.0
+    first_token: float = math.inf
+    idle: float = 30.0
     retries: int = 1
     patience: float = 120.0
     weight: float = 1.0

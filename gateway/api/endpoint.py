@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ OTHER = "_other"
 """The route label of requests that no configured route serves."""
 
 _FORWARDED = (b"traceparent", b"tracestate")
+_LIMIT = b"x-request-timeout-ms"
+_LONGEST = 12
+"""Digits of a limit: more is no number of milliseconds that anybody waits."""
 _encode = msgspec.json.Encoder().encode
 _choices = msgspec.json.Decoder(list[dict[str, Raw]])
 _NULL, _TRUE = Raw(b"null"), Raw(b"true")
@@ -98,7 +102,8 @@ class Endpoint:
     async def _serve(self, asked: Asked, route: Route, record: _Record) -> None:
         exchange, rule = record.exchange, route.select
         self.dialect.admit(asked, route)
-        intent = plan(route, stream=asked.stream, now=asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        intent = plan(route, stream=asked.stream, now=now, limit=_patience(exchange))
         fields, native = (asked.fields, None) if self.dialect.wire == CHAT else self._worded(asked, route, record)
         request = ChatRequest(
             id=exchange.id,
@@ -214,6 +219,20 @@ def _forwarded(exchange: Exchange, *, alone: bool) -> dict[str, str]:
     An idempotency key says "this is the same call": several targets of one provider must not be told that.
     """
     return exchange.given((*_FORWARDED, b"idempotency-key") if alone else _FORWARDED)
+
+
+def _patience(exchange: Exchange) -> float:
+    """Return how many seconds the client says that it waits (Envoy's header is relative, too: no clocks to compare)."""
+    given = exchange.headers.get(_LIMIT)
+    if given is None:
+        return math.inf
+    if not given.isdigit() or len(given) > _LONGEST or int(given) == 0:
+        shown = given[:40].decode("latin-1")
+        raise InvalidRequest(
+            f"The header `{_LIMIT.decode()}` is {shown!r}, expected a whole number of milliseconds above 0.",
+            param=_LIMIT.decode(),
+        )
+    return int(given) / 1000
 
 
 def _presented(answer: Answer, request: ChatRequest) -> Answer:

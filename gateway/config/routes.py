@@ -15,7 +15,9 @@ from gateway.config.faults import Faults, did_you_mean, one_of
 from gateway.config.node import Node, masked
 from gateway.config.schema import (
     DEADLINE,
+    FIRST_TOKEN,
     HEDGE_AFTER,
+    IDLE,
     LONGEST_DEADLINE,
     MOST_TARGETS,
     NAME,
@@ -50,6 +52,8 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
         faults.found(node.value["deadline"], f"a duration of at most {durations.written(LONGEST_DEADLINE)}")
     limit = math.inf if node.has("deadline") and node.child("deadline") is None else deadline
     timeout = _timeout(node, min(TIMEOUT, deadline), limit, faults)
+    first_token = _first_token(node, math.inf, timeout, faults)
+    idle = _seconds(node, "idle", IDLE)
     targets = tuple(
         Target(
             name=target_name,
@@ -64,6 +68,8 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
             on_unsupported=target.get("on_unsupported", "fail"),
             same_as=target.get("same_as"),
             timeout=_timeout(target, timeout, limit, faults),
+            first_token=_first_token(target, first_token, timeout, faults),
+            idle=_seconds(target, "idle", idle),
             retries=node.get("retries", RETRIES),
             weight=float(target.get("weight", 1.0)),
             priority=priority,
@@ -115,7 +121,12 @@ def _hurried(targets: tuple[Target, ...], launch: Launch) -> tuple[Target, ...]:
     """Give the targets that others stand behind a short patience: asking the next one is better than a long wait."""
     if launch.initial >= len(targets):
         return targets
-    return (*(replace(target, patience=HURRY) for target in targets[:-1]), *targets[-1:])
+    return (*map(_hurry, targets[:-1]), *targets[-1:])
+
+
+def _hurry(target: Target) -> Target:
+    first_token = FIRST_TOKEN if math.isinf(target.first_token) else target.first_token
+    return replace(target, patience=HURRY, first_token=first_token)
 
 
 def _seconds(node: Node, key: str, default: float) -> float:
@@ -134,6 +145,13 @@ def _price(node: Node | None) -> Price | None:
     dollars = {} if node is None else node.plain()
     sound = all(isinstance(dollars.get(kind), (int, float)) for kind in ("input", "output"))
     return Price(float(dollars["input"]), float(dollars["output"])) if sound else None
+
+
+def _first_token(node: Node, default: float, timeout: float, faults: Faults) -> float:
+    first_token, timeout = _seconds(node, "first_token", default), _seconds(node, "timeout", timeout)
+    if node.child("first_token") is not None and first_token > timeout:
+        faults.found(node.value["first_token"], f"at most the timeout of {durations.written(timeout)}")
+    return first_token
 
 
 def _settable(target: Node, key: str, faults: Faults) -> dict[str, object]:

@@ -19,6 +19,8 @@ RETRIES = 1
 DEADLINE = 120.0
 LONGEST_DEADLINE = 600.0
 TIMEOUT = 60.0
+FIRST_TOKEN = 15.0
+IDLE = 30.0
 HEDGE_AFTER = 2.0
 CONCURRENCY = 256
 
@@ -198,6 +200,8 @@ _TARGET: Schema = {
                     "additionalProperties": False,
                     "properties": dict.fromkeys(("input", "output"), _DOLLARS),
                 },
+                "first_token": _duration("The limit until the first words of a stream; by default the route's."),
+                "idle": _duration("The longest silence between two events of a stream; by default the route's."),
                 "weight": {
                     "type": "number",
                     "exclusiveMinimum": 0,
@@ -316,6 +320,14 @@ _ROUTE: Schema = {
             "description": "verify: the first words are streamed at once, the selector is asked at the end whether the "
             "other targets agree.",
             "default": "auto",
+        },
+        "first_token": _duration(
+            "The limit until the first words of a stream, the timeout at most. By default "
+            f"{written(FIRST_TOKEN)} where another target would be asked next, and the timeout where none would."
+        ),
+        "idle": {
+            **_duration("The longest silence between two events of a stream; pings and comments do not end it."),
+            "default": written(IDLE),
         },
         "retries": {
             "type": "integer",

@@ -8,15 +8,20 @@ import fanin
 from gateway.domain import Plan, Route
 
 _FIRST = fanin.first()
+MARGIN = 0.05
+"""Seconds before the client's own limit at which it gets what there is: later it would no longer listen."""
 
 
-def plan(route: Route, *, stream: bool, now: float) -> Plan:
+def plan(route: Route, *, stream: bool, now: float, limit: float = math.inf) -> Plan:
     """Return what to do for one request that arrived at `now` (loop time).
 
     Only a rule that decides on any first words can stream live; every other rule needs whole answers, and the winner is
-    replayed as a stream. A route that verifies streams the first words, too, and asks its rule at the end.
+    replayed as a stream. A route that verifies streams the first words, too, and asks its rule at the end. `limit` is
+    how many seconds the client waits; the deadline that every branch gets lies a little before it, so that the answer
+    is on its way in time.
     """
-    kept = max((scorer.share for scorer in route.select.scorers), default=0.0) * route.deadline
+    patience = min(route.deadline, max(limit - MARGIN, limit / 2))
+    kept = max((scorer.share for scorer in route.select.scorers), default=0.0) * patience
     live = stream and not route.buffered and (route.select.live or route.verified)
     verify = route.select if live and route.verified else None
     warm = live and (route.warm or route.verified)
@@ -25,9 +30,9 @@ def plan(route: Route, *, stream: bool, now: float) -> Plan:
         targets=route.targets,
         launch=route.launch,
         select=_FIRST if verify else route.select,
-        deadline=now + route.deadline - kept,
+        deadline=now + patience - kept,
         live=live,
-        decide_by=now + route.deadline,
+        decide_by=now + patience,
         continued=warm or (live and any(target.prefill is not None for target in route.targets)),
         warm=warm,
         verify=verify,
@@ -58,6 +63,8 @@ def describe(route: Route) -> str:
     lines.append("  targets   in order of priority")
     for target in route.targets:
         extras = [f"timeout {target.timeout:g} s", f"retries {target.retries}"]
+        if route.select.live:
+            extras += [f"first words {min(target.first_token, target.timeout):g} s", f"idle {target.idle:g} s"]
         extras += [f"weight {target.weight:g}"] * (target.weight != 1.0)
         extras += ["own prompt"] * (target.prompt is not None)
         extras += ["continues what others began"] * (target.prefill is not None)

@@ -17,7 +17,7 @@ from msgspec import Raw
 from msgspec.structs import replace as struct_replace
 
 from fanin import Ballot, Candidate, Rule
-from gateway.domain import Answer, Caller, ChatRequest, Failure, LiveStream, Outcome, Plan, Target, Usage
+from gateway.domain import Answer, Caller, ChatRequest, Failure, Headers, LiveStream, Outcome, Plan, Target, Usage
 from gateway.engine.events import Rescued, Verified
 from gateway.errors import StreamBroken
 
@@ -62,7 +62,8 @@ class Standby:
     def led_by(self, leader: Candidate) -> Candidate:
         """Return the candidate that carries this stream in place of its own."""
         self._speaker = leader
-        return replace(leader, payload=self)
+        stream: LiveStream = self
+        return replace(leader, payload=stream)
 
     @property
     def _stream(self) -> LiveStream:
@@ -73,6 +74,21 @@ class Standby:
     def wire(self) -> str:
         """The protocol of the events."""
         return self._stream.wire
+
+    @property
+    def headers(self) -> Headers:
+        """What the first answer's own headers say that a client may know."""
+        return self._stream.headers
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The names of the client's fields that the speaker was not sent."""
+        return self._stream.dropped
+
+    @property
+    def media(self) -> str | None:
+        """The content type of what is not events."""
+        return self._stream.media
 
     @property
     def target(self) -> str:

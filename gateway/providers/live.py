@@ -13,8 +13,6 @@ from gateway.errors import StreamBroken
 from gateway.providers.reading import Choice, Reading, candidate, is_content
 from gateway.providers.splicing import Splice
 
-IDLE = 30.0
-"""Seconds between two events with data before a stream counts as stalled. Pings and comments do not reset it."""
 LOOP = 1024
 """Events with words; a stream in which so many say nothing but one thing over and over is ended."""
 GRACE = 2.0

@@ -10,7 +10,7 @@ import aiohttp
 from fanin import Candidate
 from gateway.domain import Failure, FailureKind, Target
 from gateway.providers import classify
-from gateway.providers.live import GRACE, IDLE, EventStream
+from gateway.providers.live import GRACE, EventStream
 from gateway.providers.reading import read_chunk
 from gateway.providers.sse import SSEParser
 
@@ -44,12 +44,12 @@ class WireStream(EventStream):
         outcome = await super().commit()
         if isinstance(outcome, Candidate):
             # One timer that looks again when it rings costs nothing an event; a timeout around every read does.
-            self._watch = self._loop.call_later(GRACE if self._complete else IDLE, self._look)
+            self._watch = self._loop.call_later(GRACE if self._complete else self._target.idle, self._look)
         return outcome
 
     def _look(self) -> None:
         """End a stream that has been silent too long: closing its connection wakes whoever reads from it."""
-        patience, now = GRACE if self._complete else IDLE, self._loop.time()
+        patience, now = GRACE if self._complete else self._target.idle, self._loop.time()
         if now < self._heard + patience:
             self._watch = self._loop.call_at(min(self._heard, now) + patience, self._look)
         else:
@@ -63,7 +63,7 @@ class WireStream(EventStream):
                 self._take(data)
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             if self._stalled:
-                self._end(self._failed(FailureKind.STALLED, f"the stream fell silent for {IDLE:g} s"))
+                self._end(self._failed(FailureKind.STALLED, f"the stream fell silent for {self._target.idle:g} s"))
             else:
                 self._end(classify.from_exception(self._target.name, exc))
         else:

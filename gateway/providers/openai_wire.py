@@ -16,8 +16,8 @@ from gateway.providers.buffers import Buffer, written
 from gateway.providers.openai_stream import WireStream
 from gateway.providers.reading import read_answer
 from gateway.providers.relaying import ByteStream, reader
-from gateway.providers.shaping import MOST_REFUSALS, Refusals, shaped
 from gateway.providers.responses_reading import RESPONSES, ResponsesStream, read_response
+from gateway.providers.shaping import MOST_REFUSALS, Refusals, shaped
 from gateway.providers.upstream import Call, Upstream
 from gateway.wires.operations import COMPLETIONS, OPERATIONS
 
@@ -166,4 +166,4 @@ def outgoing_response(target: Target, native: Native, *, live: bool) -> bytes:
             fields["reasoning"] = {**msgspec.json.decode(fields.get("reasoning", b"{}")), "effort": value}
         else:
             fields[_RESPONSES_WORDS.get(name, name)] = value
-    return _encode(fields)
+    return msgspec.json.encode(fields)

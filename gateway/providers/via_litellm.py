@@ -22,7 +22,7 @@ from fanin import Candidate
 from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Outcome, ProviderSettings, Target
 from gateway.providers import classify, litellm_shape
 from gateway.providers.litellm_fields import Arguments, arguments
-from gateway.providers.live import GRACE, IDLE, EventStream
+from gateway.providers.live import GRACE, EventStream
 from gateway.providers.reading import read_answer, read_chunk
 from gateway.providers.wiretap import Wiretap, tapped_session
 
@@ -209,7 +209,7 @@ class LitellmStream(EventStream):
         return self._tap.finished or (bool(self._chunks.received_finish_reason) and self._tap.failure is None)
 
     async def _more(self) -> None:
-        limit = asyncio.timeout(GRACE if self._complete else IDLE)
+        limit = asyncio.timeout(GRACE if self._complete else self._target.idle)
         # litellm keeps some last chunks back until the connection ends: do not wait long for that.
         self._tap.on_finish = lambda: limit.reschedule(asyncio.get_running_loop().time() + GRACE)
         try:
@@ -220,7 +220,7 @@ class LitellmStream(EventStream):
             self._end(self._failed(FailureKind.TRUNCATED, "the stream ended before the answer did"))
         except Exception as exc:  # noqa: BLE001 -- as in LitellmProvider.__call__
             if limit.expired():
-                self._end(self._failed(FailureKind.STALLED, f"the stream fell silent for {IDLE:g} s"))
+                self._end(self._failed(FailureKind.STALLED, f"the stream fell silent for {self._target.idle:g} s"))
             else:
                 self._end(_failure(self._target, exc, self._tap))
 

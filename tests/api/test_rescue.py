@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from gateway.providers import openai_stream
 from tests.support.gateways import Running, gateways
 from tests.support.simulators import eventually
 
@@ -18,11 +17,6 @@ WORDS = "one two three four five six seven eight nine ten eleven twelve"
 SCRIPT = {"a": {"answer": WORDS, "gap": 0.004}, "b": {"answer": WORDS, "ttft": 0.03}, "c": {"answer": "something else"}}
 BREAKS = ["cut=5&cut_by=rst", "cut=5&cut_by=fin", "cut=5&cut_by=eof", "malformed=5", "stall&stall_at=5"]
 BREAKS += ["error=overloaded&error_in=stream&error_at=5"]
-
-
-@pytest.fixture(autouse=True)
-def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_stream, "IDLE", 0.3)
 
 
 async def streamed(running: Running, model: str, **body: Any) -> list[str]:
@@ -55,7 +49,7 @@ def is_one_stream(data: list[str]) -> bool:
 @pytest.mark.parametrize("words", BREAKS)
 async def test_a_warm_sibling_continues_exactly_where_the_leader_broke_off(words: str) -> None:
     """The client sees one whole stream, as if a single target had spoken."""
-    routes = f"  r: {{targets: ['sim/a?{words}', sim/b], standby: warm}}"
+    routes = f"  r: {{targets: ['sim/a?{words}', sim/b], standby: warm, idle: 300ms}}"
     async with gateways(routes, SCRIPT) as running:
         data = await streamed(running, "r", hedgerow={"explain": True})
         told = chunks(data)[-1]["hedgerow"]

@@ -8,6 +8,7 @@ import json
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -398,14 +399,12 @@ async def test_a_stream_that_stays_open_after_its_end_is_not_waited_for(
 
 
 @both
-async def test_silence_is_a_stall_and_pings_do_not_break_it(
-    upstream: Upstream, target: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_silence_is_a_stall_and_pings_do_not_break_it(upstream: Upstream, target: Target) -> None:
     """Only events with something in them count as life."""
-    monkeypatch.setattr(via_litellm, "IDLE", 0.3)
     words = before_finish(frames_of(target, "Paris "))
     ping = anthropic.frame({"type": "ping"}) if target is CLAUDE else b": keep-alive\n\n"
-    candidate = await upstream.ask(target, ask(live=True), streaming([*words, *[ping] * 100], pause=0.05))
+    impatient = replace(target, idle=0.3)
+    candidate = await upstream.ask(impatient, ask(live=True), streaming([*words, *[ping] * 100], pause=0.05))
     loop = asyncio.get_running_loop()
     start = loop.time()
     chunks, failure = await drain(candidate)

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as replace_
 
 from fanin import Candidate
 from gateway.domain import Answer, Caller, Failure, FailureKind, Outcome, Target
@@ -110,6 +111,25 @@ def test_an_attempt_ends_at_the_target_s_timeout_and_is_announced() -> None:
     assert isinstance(outcome, Failure)
     assert (outcome.kind, outcome.detail, at) == (FailureKind.TIMEOUT, "no answer within 3 s", 3)
     assert scripted.events == [events.Attempted("a", FailureKind.TIMEOUT, 3)]
+
+
+def test_a_live_attempt_ends_when_no_words_came_in_time_and_is_not_repeated() -> None:
+    """Silence would only repeat itself: the time belongs to the next target. A whole answer may take its time."""
+    scripted = script("a: hang")
+    live = replace_(scripted.request(), live=True)
+    policy = compose(retry, attempt)(scripted.call)
+    target = replace(scripted.targets[0], first_token=3.0, timeout=20.0, retries=2)
+
+    async def main() -> list[tuple[Outcome, float]]:
+        loop = asyncio.get_running_loop()
+        return [(await policy(target, request, 60), loop.time()) for request in (live, scripted.request())]
+
+    (hurried, at), (whole, later) = run(main())
+    assert isinstance(hurried, Failure)
+    assert (hurried.kind, hurried.detail, at) == (FailureKind.TIMEOUT, "no words within 3 s", 3)
+    assert isinstance(whole, Failure)
+    assert (whole.detail, later) == ("no answer within 20 s", 23)
+    assert scripted.calls["a"] == 2
 
 
 def test_an_attempt_never_outlives_the_deadline() -> None:

@@ -12,7 +12,6 @@ import json
 import aiohttp
 import pytest
 
-from gateway.providers import openai_stream
 from tests.support.gateways import gateways
 from tests.support.naive import naive_proxies
 
@@ -98,7 +97,7 @@ def _streamed(raw: str) -> str:
 
 def routes(words: str) -> str:
     """A route whose first target has the fault; a vote of three where the fault is a wrong answer."""
-    shared = "timeout: 400ms, deadline: 900ms, retries: 0"
+    shared = "timeout: 400ms, idle: 300ms, deadline: 900ms, retries: 0"
     if words.startswith("wrong"):
         return f"  r: {{targets: ['sim/bad?{words}', sim/good, 'sim/good?latency=0.01'], select: majority, {shared}}}"
     return f"  r: {{targets: ['sim/bad?{words}', sim/good], launch: fallback, select: first, {shared}}}"
@@ -130,10 +129,9 @@ async def test_a_fault_before_the_first_words_of_a_stream_is_not_the_client_s(wo
 
 @pytest.mark.parametrize("words", AFTER_WORDS)
 async def test_a_fault_after_the_first_words_of_a_stream_is_never_sold_as_an_answer(
-    words: str, monkeypatch: pytest.MonkeyPatch
+    words: str,
 ) -> None:
     """The stream ends in an error event; the naive proxy hangs, breaks off or passes half an answer on as a whole."""
-    monkeypatch.setattr(openai_stream, "IDLE", 0.3)
     ours, naive = await both(words, stream=True)
     assert ours == "error"
     assert naive not in {"served", "error"}
@@ -141,11 +139,10 @@ async def test_a_fault_after_the_first_words_of_a_stream_is_never_sold_as_an_ans
 
 @pytest.mark.parametrize("words", AFTER_WORDS)
 async def test_a_fault_after_the_first_words_is_made_good_where_a_sibling_stands_by(
-    words: str, monkeypatch: pytest.MonkeyPatch
+    words: str,
 ) -> None:
     """Both are asked at once, and the one that is a little slower goes on where the first breaks off."""
-    monkeypatch.setattr(openai_stream, "IDLE", 0.3)
-    shared = "timeout: 400ms, deadline: 900ms, retries: 0, standby: warm"
+    shared = "timeout: 400ms, deadline: 900ms, retries: 0, standby: warm, idle: 300ms"
     async with gateways(f"  r: {{targets: ['sim/bad?{words}', 'sim/good?ttft=0.03'], {shared}}}", SCRIPT) as running:
         assert await verdict(running.base_url, "r", stream=True) == "served"
 

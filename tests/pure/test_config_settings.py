@@ -111,6 +111,15 @@ def test_the_default_timeout_is_never_longer_than_the_deadline() -> None:
     assert {target.timeout for target in route_of("deadline: 20s").targets} == {20.0}
 
 
+def test_only_targets_that_others_stand_behind_are_hurried_to_their_first_words() -> None:
+    """Fifteen seconds where somebody else would be asked next; nobody gains by giving up the last one. Written wins."""
+    first_tokens = [[t.first_token for t in route_of(f"launch: {launch}").targets] for launch in ("fallback", "all")]
+    assert first_tokens == [[15.0, 15.0, math.inf], [math.inf] * 3]
+    written = route_of("first_token: 4s, idle: 1m", "[{model: local/a, first_token: 2s, idle: 10s}, local/b]").targets
+    assert [(t.first_token, t.idle) for t in written] == [(2.0, 10.0), (4.0, 60.0)]
+    assert [t.idle for t in route_of("").targets] == [30.0] * 3
+
+
 @pytest.mark.parametrize(
     ("targets", "names"),
     [
