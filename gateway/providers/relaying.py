@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -95,11 +96,14 @@ class ByteStream:
 
     usage: Usage | None = None
     dropped: tuple[str, ...] = ()
+    failure: Failure | None = None
+    postscript: Mapping[str, Any] = {}
 
     def __init__(self, target: Target, response: aiohttp.ClientResponse, wire: str) -> None:
         self.wire = wire
         self.media = response.headers.get("content-type", "application/octet-stream")
         self.headers: Headers = response.raw_headers
+        self.target = target.name
         self._target = target
         self._response = response
         self._first = b""
@@ -119,7 +123,16 @@ class ByteStream:
             while data := await self._response.content.readany():
                 yield [data]
         except (aiohttp.ClientError, OSError) as exc:
-            raise StreamBroken(classify.from_exception(self._target.name, exc)) from exc
+            self.failure = classify.from_exception(self.target, exc)
+            raise StreamBroken(self.failure) from exc
+
+    async def hear(self, count: int) -> str | None:  # noqa: ARG002 -- whatever it says, it is no text
+        """Return None: nobody else could continue it."""
+        return None
+
+    def resume(self, like: bytes, skip: int) -> AsyncIterator[list[bytes]]:  # noqa: ARG002
+        """Give the bytes; it is never asked to continue another stream."""
+        return aiter(self)
 
     def on_close(self, callback: Callable[[], None]) -> None:
         """Have `callback` called once when the stream is over."""
