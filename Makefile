@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SAY = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check lint types contract format lock bench bench-selectors clean
+.PHONY: help install demo test test-slow check lint types contract format lock dashboards bench bench-selectors clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,13 @@ contract: $(STAMP) ## Hold a running gateway against its OpenAPI document; CASES
 
 format: $(STAMP) ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+dashboards: $(STAMP) ## Prove dashboards and rules with a real Prometheus; PICTURES=docs/pictures draws what they show
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || { \
+	  printf '· installing Prometheus\n'; apt-get update -qq && apt-get install -y -qq prometheus >/dev/null; } \
+	  || { echo "prometheus and promtool are not installed and apt-get cannot do it: https://prometheus.io/download"; exit 2; }
+	$(SAY) 'a gateway under mixed load, scraped by a real Prometheus'
+	@$(if $(PICTURES),HEDGEROW_PICTURES=$(PICTURES)) $(BIN)/python -m pytest -q --timeout 300 tests/e2e/test_dashboards.py
 
 bench: $(STAMP) ## Measure CPU and added latency per request
 	@$(BIN)/python -m bench

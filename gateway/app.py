@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -12,18 +13,24 @@ from typing import Any, Protocol
 from gateway.api.chat import ChatDialect
 from gateway.api.count_tokens import CountTokens
 from gateway.api.endpoint import Endpoint, Engine
-from gateway.api.front import Application, Front
+from gateway.api.front import Application, Front, Handler
 from gateway.api.messages import MessagesDialect
 from gateway.api.relay import RelayDialect, Upload
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Outcome, ProviderSettings, Route, Settings, Target
-from gateway.engine.events import Event, Listener
+from gateway.engine.events import Event, Listener, Observer
+from gateway.observe.counting import asked_by
 from gateway.observe.log import Log
 from gateway.observe.metrics import Metrics
+from gateway.observe.prices import Prices
+from gateway.observe.tracing import RequestSpans, Traces, wanted
 from gateway.policies import Bulkhead, attempt, compose, retry, validated
 from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
 from gateway.wires.operations import OPERATIONS
+
+SAMPLE_EVERY = 0.5
+"""Seconds between two looks at what is sampled: the loop's lag, calls in flight, CPU and memory."""
 
 
 class Provider(Protocol):
@@ -47,6 +54,40 @@ class Provider(Protocol):
         ...
 
 
+class Observed:
+    """The listeners of one request: its counts, which keep the bill, and its line in the log."""
+
+    __slots__ = ("_count", "_write")
+
+    def __init__(self, count: Observer, write: Listener) -> None:
+        self._count, self._write = count, write
+
+    @property
+    def cost(self) -> float | None:
+        """What the request has cost so far, in dollars."""
+        return self._count.cost
+
+    def __call__(self, event: Event, /) -> None:
+        """Pass an event on."""
+        self._count(event)
+        self._write(event)
+
+
+class Traced(Observed):
+    """The listeners of one request whose spans are recorded."""
+
+    __slots__ = ("_trace",)
+
+    def __init__(self, count: Observer, write: Listener, trace: RequestSpans) -> None:
+        super().__init__(count, write)
+        self._trace = trace
+
+    def __call__(self, event: Event, /) -> None:
+        """Pass an event on."""
+        super().__call__(event)
+        self._trace(event)
+
+
 class Gateway:
     """One gateway: its providers, its policies around them, its listeners, and the ASGI application in front.
 
@@ -64,17 +105,26 @@ class Gateway:
         self._providers: dict[str, Provider] = {
             name: kept.get(name) or _provider(provider) for name, provider in settings.providers.items()
         }
-        bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
-        call: Caller = compose(retry, bulkhead, attempt, validated)(self._ask)
+        self._prices = Prices(settings.providers)
+        self._bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
+        self.metrics.sample(self._bulkhead.in_flight, self._bulkhead.waiting, 0.0)
+        call: Caller = compose(retry, self._bulkhead, attempt, validated)(self._ask)
+        self._traces = Traces(settings.traces) if wanted(settings.traces, os.environ) else None
+        if self._traces is not None:
+            self._traces.know(settings.routes.values())
+            call = self._traces.policy(call)
         native = {name: provider.native for name, provider in self._providers.items()}
         engine = Engine(settings.routes, call, self._observe, self._adhoc if settings.adhoc else None, native)
+        hot: dict[str, Handler] = {
+            "/chat/completions": Endpoint(ChatDialect(), engine),
+            "/messages": Endpoint(MessagesDialect(), engine),
+            "/messages/count_tokens": CountTokens(engine),
+            **{f"/{path}": _relay(path, engine) for path in OPERATIONS},
+        }
+        if self._traces is not None:
+            hot = {path: self._traces.entering(handler) for path, handler in hot.items()}
         self.asgi = Front(
-            {
-                "/chat/completions": Endpoint(ChatDialect(), engine),
-                "/messages": Endpoint(MessagesDialect(), engine),
-                "/messages/count_tokens": CountTokens(engine),
-                **{f"/{path}": _relay(path, engine) for path in OPERATIONS},
-            },
+            hot,
             self._rest,
             settings.keys,
             self._observe,
@@ -96,14 +146,11 @@ class Gateway:
     async def _ask(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
         return await self._providers[target.provider](target, request, deadline)
 
-    def _observe(self, route: str, request_id: str) -> Listener:
+    def _observe(self, route: str, request_id: str) -> Observer:
         count, write = self.metrics.listener(route), self.log.listener(route, request_id)
-
-        def listen(event: Event) -> None:
-            count(event)
-            write(event)
-
-        return listen
+        if self._traces is None:
+            return Observed(count, write)
+        return Traced(count, write, self._traces.listener(route, request_id))
 
     def _adhoc(self, model: str, overrides: Mapping[str, Any]) -> Route:
         return adhoc_route(model, overrides, self.settings)
@@ -121,12 +168,38 @@ class Gateway:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._get_ready())
+                watch = group.create_task(self._watch())
                 yield
+                watch.cancel()
         finally:
+            self.metrics.tell()
+            if self._traces is not None:
+                await asyncio.to_thread(self._traces.close)
             for name, provider in self._providers.items():
                 if name not in self.handed_down:
                     await provider.aclose()
             self.log.close()
+
+    async def _watch(self) -> None:
+        """Measure twice a second what is not worth measuring for every request."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + SAMPLE_EVERY
+            await asyncio.sleep(SAMPLE_EVERY)
+            lag, calls = max(0.0, loop.time() - due), self._bulkhead
+            try:
+                # In a thread: memory is read from a file.
+                await asyncio.to_thread(self.metrics.sample, calls.in_flight, calls.waiting, lag)
+            except Exception as exc:  # noqa: BLE001 -- a gauge less must not take the gateway down
+                self.log.fault("sampling", exc)
+                return
+
+    async def _look_up_prices(self) -> None:
+        targets = [target for route in self.settings.routes.values() for target in asked_by(route)]
+        unknown = await asyncio.to_thread(self._prices.load, targets)
+        self.metrics.priced(self._prices.of)
+        if unknown:
+            self.log.say("prices.unknown", models=unknown, cure="give the target a `price: {input: …, output: …}`")
 
     async def _get_ready(self) -> None:
         """Let providers that take seconds to import do so now; until then `/readyz` says 503."""
@@ -136,6 +209,7 @@ class Gateway:
             except Exception as exc:  # noqa: BLE001 -- it costs this provider's branches, not the gateway
                 self.log.fault("start-up", exc)
         self.asgi.ready = True
+        await self._look_up_prices()
 
 
 def _relay(path: str, engine: Engine) -> Endpoint:

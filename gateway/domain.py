@@ -107,6 +107,17 @@ class Usage(Struct, frozen=True):
     exact: bool = True
 
 
+class Price(Struct, frozen=True):
+    """What a model's tokens cost, in dollars for a million of them."""
+
+    input: float
+    output: float
+
+    def of(self, usage: Usage) -> float:
+        """Return the dollars that an answer cost."""
+        return (usage.prompt * self.input + usage.completion * self.output) / 1e6
+
+
 class Answer(Struct):
     """A whole answer: the upstream's object as its top-level fields, each value still in the upstream's own bytes.
 
@@ -171,7 +182,8 @@ class Target:
     Of the client's fields `drop` are left out, `rename` go under another name, and `defaults` fill in what it did not
     send; `params` win over all. `on_unsupported` says what becomes of a field that the provider cannot do: `fail` is
     the target's failure, `drop` leaves it out and says so. `same_as` is the model's common name where providers call
-    it differently: only embeddings of one model can stand in for each other.
+    it differently: only embeddings of one model can stand in for each other. `price` is the
+    operator's own word on what its tokens cost.
     """
 
     name: str
@@ -189,6 +201,7 @@ class Target:
     patience: float = 120.0
     weight: float = 1.0
     priority: int = 0
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +365,8 @@ class Settings:
     """A whole valid configuration.
 
     `keys` maps a client's name to the SHA-256 hex digest of its key; when it is empty no key is asked for. `notes` are
-    sentences for the operator. `cors` are the origins whose pages may call the gateway, `*` for any.
+    sentences for the operator. `cors` are the origins whose pages may call the gateway, `*` for any. `traces` is
+    where a collector of OpenTelemetry listens, None for nowhere.
     """
 
     providers: Mapping[str, ProviderSettings]
@@ -361,3 +375,4 @@ class Settings:
     keys: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()
+    traces: str | None = None

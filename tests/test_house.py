@@ -87,6 +87,7 @@ def test_what_is_installed_is_what_the_lock_says() -> None:
         ("tenacity", {"gateway/policies/retry.py"}),
         ("prometheus_client", {"gateway/observe/metrics.py"}),
         ("structlog", {"gateway/observe/log.py"}),
+        ("opentelemetry", {"gateway/observe/tracing.py"}),
         ("httpx", set()),
     ],
 )

@@ -18,8 +18,8 @@ NAMES = tuple(
 """The headers of our own that a page of another origin may read."""
 
 
-def headers(route: str, verdict: Verdict, overhead: float) -> dict[str, str]:
-    """Return the headers of a decided response; `overhead` in seconds."""
+def headers(route: str, verdict: Verdict, overhead: float, cost: float | None) -> dict[str, str]:
+    """Return the headers of a decided response; `overhead` in seconds, `cost` in dollars where it is known by now."""
     selection = verdict.selection
     described = {
         "x-hedgerow-route": route,
@@ -28,6 +28,8 @@ def headers(route: str, verdict: Verdict, overhead: float) -> dict[str, str]:
         "x-hedgerow-branches": f"{len(verdict.ballot.candidates)}/{verdict.asked}",
         "x-hedgerow-overhead-ms": f"{overhead * 1000:.2f}",
     }
+    if cost is not None:
+        described["x-hedgerow-cost"] = f"{cost:.3g}"
     if selection.agreement is not None:
         described["x-hedgerow-agreement"] = f"{selection.agreement:.3g}"
     if selection.score is not None:

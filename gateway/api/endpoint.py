@@ -18,7 +18,7 @@ from gateway.api.dialect import CHAT, Dialect, StreamWriter
 from gateway.api.envelope import refuse
 from gateway.api.exchange import ClientGone, Exchange
 from gateway.domain import Answer, Caller, ChatRequest, LiveStream, Native, Plan, Route
-from gateway.engine.events import Finished, Listener, Spent
+from gateway.engine.events import Event, Finished, Observer, Spent, Streamed
 from gateway.engine.fanout import Verdict, fan_out
 from gateway.engine.plan import plan
 from gateway.errors import Abstained, AllTargetsFailed, HedgerowError, InvalidRequest, ModelNotFound
@@ -45,7 +45,7 @@ class Engine:
 
     routes: Mapping[str, Route]
     call: Caller
-    observe: Callable[[str, str], Listener]
+    observe: Callable[[str, str], Observer]
     adhoc: Callable[[str, Mapping[str, Any]], Route] | None = None
     native: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
@@ -160,8 +160,16 @@ class Endpoint:
                 work.exception()  # seen, also when the client left at the same moment
 
 
-def _nobody(_: object) -> None:
-    """Listen to nothing: the route is not known yet."""
+class _Nobody:
+    """Listens to nothing: the route is not known yet."""
+
+    cost = None
+
+    def __call__(self, event: Event, /) -> None:
+        """Let it pass."""
+
+
+_NOBODY = _Nobody()
 
 
 class _Record:
@@ -169,7 +177,7 @@ class _Record:
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
-        self.say: Listener = _nobody
+        self.say: Observer = _NOBODY
         self.route = OTHER
         self.status = 500
         self.error: str | None = None
@@ -184,7 +192,7 @@ class _Record:
         self.overhead = max(0.0, before + after)
         if explain:
             self.explanation = disclosure.explanation(self.route, verdict, self.overhead)
-        return disclosure.headers(self.route, verdict, self.overhead)
+        return disclosure.headers(self.route, verdict, self.overhead, self.say.cost)
 
     def refused(self, error: HedgerowError) -> dict[str, str]:
         """Take an error down; return the response's headers."""
@@ -233,17 +241,21 @@ async def _pass_on(
     stream: LiveStream, writer: StreamWriter, verdict: Verdict, headers: dict[str, str], record: _Record
 ) -> None:
     """Pass a live stream on, event by event; its tokens are booked when it ends, however it ends."""
-    exchange = record.exchange
+    exchange, target, clock = record.exchange, verdict.selection.winner.target, time.perf_counter
+    began = last = verdict.decided_at
+    longest = 0.0
     try:
         if stream.media is None:
             await exchange.begin_events(headers, writer.fail)
         else:
             await exchange.begin_bytes(headers, stream.media)
         async for data in stream:
+            longest, last = max(longest, (now := clock()) - last), now
             await exchange.write(writer.events(data))
         await exchange.write(writer.end(record.explanation))
         await exchange.end()
     finally:
         await stream.aclose()
         if stream.usage is not None:
-            record.say(Spent(verdict.selection.winner.target, stream.usage, won=True))
+            record.say(Streamed(target, stream.usage.completion, last - began, longest))
+            record.say(Spent(target, stream.usage, won=True))

@@ -81,7 +81,15 @@ def _build(root: Node, faults: Faults) -> Settings:
     if not adhoc and not root.faulty and not (root.has("routes") and root.value["routes"].value):
         faults.missing("routes", root, "at least one route, or adhoc_routes: true")
     sound = {name: settings for name, settings in built.items() if settings is not None}
-    return Settings(sound, made, adhoc, digests(root.child("keys"), faults), cors=tuple(root.get("cors", ())))
+    traces = root.child("traces")
+    return Settings(
+        sound,
+        made,
+        adhoc,
+        digests(root.child("keys"), faults),
+        cors=tuple(root.get("cors", ())),
+        traces=None if traces is None else traces.get("endpoint"),
+    )
 
 
 def _exposed(root: Node, path: Path | None) -> Iterator[str]:

@@ -23,7 +23,7 @@ from gateway.config.schema import (
     RETRIES,
     TIMEOUT,
 )
-from gateway.domain import Launch, Route, Target
+from gateway.domain import Launch, Price, Route, Target
 
 _COUNTED = {"majority": "agree", "quorum": "k"}
 """The options of selectors that count targets: no ballot can ever meet one that is larger than the route."""
@@ -66,6 +66,7 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
             retries=node.get("retries", RETRIES),
             weight=float(target.get("weight", 1.0)),
             priority=priority,
+            price=_price(target.child("price")),
         )
         for priority, (target, target_name, provider, model) in enumerate(_named(node, defined, faults))
     )
@@ -98,6 +99,12 @@ def _timeout(node: Node, default: float, deadline: float, faults: Faults) -> flo
     if node.child("timeout") is not None and timeout > deadline:
         faults.found(node.value["timeout"], f"at most the route's deadline of {durations.written(deadline)}")
     return timeout
+
+
+def _price(node: Node | None) -> Price | None:
+    dollars = {} if node is None else node.plain()
+    sound = all(isinstance(dollars.get(kind), (int, float)) for kind in ("input", "output"))
+    return Price(float(dollars["input"]), float(dollars["output"])) if sound else None
 
 
 def _settable(target: Node, key: str, faults: Faults) -> dict[str, object]:

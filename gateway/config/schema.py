@@ -111,6 +111,13 @@ _PROVIDER_SETTINGS: Schema = {
     },
 }
 
+_DOLLARS: Schema = {
+    "type": "number",
+    "minimum": 0,
+    "title": "a number of dollars, 0 or more",
+    "description": "Dollars for a million tokens.",
+}
+
 _TARGET: Schema = {
     "title": "provider/model, or a mapping such as {model: openai/gpt-5-mini, weight: 2}",
     "anyOf": [
@@ -166,6 +173,14 @@ _TARGET: Schema = {
                     "description": "The embedding model behind a name that does not say so, such as a deployment's.",
                 },
                 "timeout": _duration("The limit of one attempt; by default the route's."),
+                "price": {
+                    "type": "object",
+                    "title": "a mapping such as {input: 0.15, output: 0.6}",
+                    "description": "Dollars for a million tokens; by default what litellm's list says of the model.",
+                    "required": ["input", "output"],
+                    "additionalProperties": False,
+                    "properties": dict.fromkeys(("input", "output"), _DOLLARS),
+                },
                 "weight": {
                     "type": "number",
                     "exclusiveMinimum": 0,
@@ -296,6 +311,21 @@ DOCUMENT: Schema = {
             "description": "The model names that clients may ask for; they win over reading them as provider/model.",
             "propertyNames": {"pattern": NAME, "title": NAME_TITLE},
             "additionalProperties": _ROUTE,
+        },
+        "traces": {
+            "type": "object",
+            "title": "a mapping such as {endpoint: http://127.0.0.1:4318}",
+            "description": "Where to send traces: a collector of OpenTelemetry that takes OTLP over HTTP.",
+            "required": ["endpoint"],
+            "additionalProperties": False,
+            "properties": {
+                "endpoint": {
+                    "type": "string",
+                    "pattern": r"^https?://[^\s/?#@\\]+(?:/[^\s?#\\]*)?$",
+                    "title": "an address such as http://127.0.0.1:4318",
+                    "description": "Where the collector listens: what stands before /v1/traces.",
+                },
+            },
         },
         "adhoc_routes": {
             "type": "boolean",

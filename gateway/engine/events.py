@@ -6,7 +6,7 @@ Times named `at` are on the event loop's clock, durations are seconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -89,6 +89,15 @@ class Spent(Struct, frozen=True):
     fate: str | None = None
 
 
+class Streamed(Struct, frozen=True):
+    """A live stream has ended: `duration` from its first words to its last, and its longest silence in between."""
+
+    target: str
+    tokens: int
+    duration: float
+    longest_gap: float
+
+
 class Finished(Struct, frozen=True):
     """The response is complete, or the client left (status 499). `overhead` is the gateway's own share of the time."""
 
@@ -99,6 +108,29 @@ class Finished(Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    Launched | Attempted | Answered | Failed | Superseded | Expired | SelectorFaulted | Selected | Spent | Finished
+    Launched
+    | Attempted
+    | Answered
+    | Failed
+    | Superseded
+    | Expired
+    | SelectorFaulted
+    | Selected
+    | Spent
+    | Streamed
+    | Finished
 )
 Listener: TypeAlias = Callable[[Event], None]
+
+
+class Observer(Protocol):
+    """The listener of one request as the gateway's edge sees it: `cost` is what it has cost so far, where known."""
+
+    @property
+    def cost(self) -> float | None:
+        """Dollars, None where no price is known."""
+        ...
+
+    def __call__(self, event: Event, /) -> None:
+        """Hear one event."""
+        ...

@@ -18,6 +18,7 @@ import structlog
 
 from gateway.domain import Secret
 from gateway.engine.events import Answered, Event, Failed, Finished, Listener, Selected, SelectorFaulted, Superseded
+from gateway.observe.console import line as console_line
 
 FLUSH_EVERY = 0.1
 """Seconds that a line may wait to be written together with others."""
@@ -46,7 +47,7 @@ class Log:
         self._lines = _Batch(stream or sys.stdout.buffer, turn)
         self._spelled: set[bytes] = set()
         self.learn(secrets)
-        render = structlog.dev.ConsoleRenderer(colors=False) if console else _json
+        render = console_line if console else _json
         self._log = structlog.wrap_logger(
             self._lines,
             processors=[

@@ -1,32 +1,50 @@
-"""Every metric: its name, labels and buckets. The only file that knows prometheus-client.
+"""Every metric: its name, labels and buckets, and how it is served. The only file that knows prometheus-client.
 
 Label values come from the configuration and from closed sets of words; whatever else a client sends becomes `_other`.
+With several workers, each counts into files of one directory (`PROMETHEUS_MULTIPROC_DIR`, which must be set before
+prometheus-client is imported) and the parent serves the sum of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+import platform
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, start_http_server
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
-from gateway.domain import Route
-from gateway.engine.events import (
-    Attempted,
-    Event,
-    Finished,
-    Listener,
-    Selected,
-    Spent,
-    Superseded,
-)
+from gateway.domain import Price, Route, Target
+from gateway.observe import genai
+from gateway.observe.counting import OTHER, RequestCounts, RouteCounts, asked_by
+from gateway.observe.process import Usage
+from gateway.observe.tally import Family, Spread, Sum
 
-OTHER = "_other"
-SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+# Twins of the counters that only say when they were first counted: they double what a scrape transfers.
+prometheus_client.disable_created_metrics()
+
+SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68)
+"""OpenTelemetry's buckets for the duration of a GenAI request, and two more: a deadline may be ten minutes."""
+FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0)
+PER_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 10.0)
 OVERHEAD = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
+LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 RATIO = (0.2, 0.34, 0.5, 0.67, 0.8, 0.99, 1.0)
-STATUSES = frozenset({200, 400, 401, 404, 405, 413, 422, 429, 499, 500, 502, 503, 504})
+TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
+
+_Mode: TypeAlias = Literal["livesum", "livemax"]
+"""How the workers' gauges become one; a dead worker's are forgotten."""
+
+_F = TypeVar("_F", bound=Family[Any])
+
+_folding = threading.Lock()
+"""Held while files are merged: a dead worker's counts must not be seen twice, or not at all."""
 
 
 class Metrics:
@@ -34,124 +52,156 @@ class Metrics:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.registry = CollectorRegistry()
-        counter, histogram = self._counter, self._histogram
-        self.requests = counter("requests", "Requests served.", "route", "status")
-        self.request_seconds = histogram("request_duration_seconds", "Time until the response ended.", SECONDS, "route")
-        self.attempts = counter("attempts", "Calls to targets, retries counted.", "route", "target", "outcome")
-        self.attempt_seconds = histogram("attempt_duration_seconds", "Time of one call to a target.", SECONDS, "target")
-        self.selected = counter("selected", "Answers that won.", "route", "target", "selector")
-        self.agreement = histogram("agreement_ratio", "The winner's share of the vote.", RATIO, "route")
-        self.rescues = counter("rescues", "Requests that the first target alone would have failed.", "route")
-        self.superseded = counter("superseded", "Branches cancelled because another answer was selected.", "target")
-        self.tokens = counter("tokens", "Tokens by whether the client got them.", "target", "kind", "fate")
-        self.overhead = histogram("overhead_seconds", "The gateway's own share of a request's time.", OVERHEAD, "route")
-        self._other = RouteMetrics(self, OTHER, [OTHER])
+        self._families: list[Family[Any]] = []
+        self._telling = threading.Lock()
+        self._requests()
+        self._branches()
+        self._redundancy()
+        self._spending()
+        self._limits()
+        self._process()
+        self._routes: dict[str, RouteCounts] = {}
+        self._other = RouteCounts(self, OTHER, ())
+        self._usage = Usage()
         self.know(routes)
 
-    def know(self, routes: Iterable[Route]) -> None:
-        """Count for these routes from now on, and for no others."""
-        self._listeners = {route.name: RouteMetrics(self, route.name, _asked(route)) for route in routes}
+    def _requests(self) -> None:
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+        self.requests = counter("requests", "Requests served.", "route", "status")
+        self.request_seconds = histogram(
+            "request_duration_seconds", "Time until the response ended.", SECONDS, "route", "outcome"
+        )
+        self.in_flight = gauge("requests_in_flight", "Requests being served.", "livesum", "route")
+        self.overhead = histogram("overhead_seconds", "The gateway's own share of a request's time.", OVERHEAD, "route")
+        self.first_token = histogram(
+            "time_to_first_token_seconds", "Time until a live stream's first words, as clients see it.",
+            FIRST_TOKEN, "route",
+        )  # fmt: skip
 
-    def listener(self, route: str) -> Listener:
-        """Return the listener of a route's requests; an unknown route shares `_other`."""
-        return self._listeners.get(route, self._other)
+    def _branches(self) -> None:
+        counter, histogram = self._counter, self._histogram
+        self.attempts = counter("attempts", "Calls to targets, retries counted.", "route", "target", "outcome")
+        self.attempt_seconds = histogram(
+            "attempt_duration_seconds", "Time of one call to a target that answered.", SECONDS, "target"
+        )
+        self.failures = counter("failures", "Branches that gave up after their retries.", "route", "target", "kind")
+        self.superseded = counter("superseded", "Branches cancelled because another answer was selected.", "target")
+        self.target_first_token = histogram(
+            "target_first_token_seconds", "Time until a target's stream said its first words.", FIRST_TOKEN, "target"
+        )
+        self.token_gap = histogram("token_gap_seconds", "Mean time between a stream's tokens.", PER_TOKEN, "target")
+        self.longest_gap = histogram("longest_gap_seconds", "A stream's longest silence.", PER_TOKEN, "target")
+        self.target_info = self._gauge("target_info", "What a target is.", "livemax", "target", "provider", "model")
+
+    def _redundancy(self) -> None:
+        counter, histogram = self._counter, self._histogram
+        self.selected = counter("selected", "Answers that won.", "route", "target", "selector")
+        self.selected_seconds = histogram(
+            "selected_seconds", "Time until an answer was selected; of a live stream, until its first words.",
+            SECONDS, "route",
+        )  # fmt: skip
+        self.agreement = histogram("agreement_ratio", "The winner's share of the vote.", RATIO, "route")
+        self.rescues = counter("rescues", "Requests that the first target alone would have failed.", "route")
+        self.abstentions = counter(
+            "abstentions", "Decisions the route's selector left to another, or to an error.", "route", "outcome"
+        )
+        self.hedges_fired = counter("hedges_fired", "Branches started because an earlier one was slow.", "route")
+        self.hedges_won = counter("hedges_won", "Branches started by their time that won.", "route")
+        self.alone = counter("first_target", "What came of the target asked first.", "route", "outcome")
+        self.alone_seconds = histogram(
+            "first_target_seconds", "Time the first target alone would have taken; estimated where it was cancelled.",
+            SECONDS, "route",
+        )  # fmt: skip
+        self.saved = counter("latency_saved_seconds", "Estimated waiting that other targets' answers saved.", "route")
+        self.added = counter(
+            "latency_added_seconds", "Waiting for others after the first target had answered.", "route"
+        )
+
+    def _spending(self) -> None:
+        self.tokens = self._counter("tokens", "Tokens by whether the client got them.", "target", "kind", "fate")
+        self.prompt_tokens = self._histogram("prompt_tokens", "Tokens of the prompt of one answer.", TOKENS, "target")
+        self.completion_tokens = self._histogram("completion_tokens", "Tokens of one answer.", TOKENS, "target")
+        self.cost = self._counter(
+            "cost_dollars", "Dollars by whether the client got the answer.", "target", "fate", "basis"
+        )
+
+    def _limits(self) -> None:
+        gauge = self._gauge
+        self.calls = gauge("calls_in_flight", "Calls to a provider under way.", "livesum", "provider")
+        self.waiting = gauge("calls_waiting", "Calls that wait for room at a provider.", "livesum", "provider")
+
+    def _process(self) -> None:
+        gauge = self._gauge
+        name, text = "hedgerow_loop_lag_seconds", "How late the event loop was."
+        self.lag = Histogram(name, text, buckets=LAG, registry=self.registry)
+        self.cpu = Counter("hedgerow_cpu_seconds", "CPU time, user and system.", registry=self.registry)
+        self.memory = gauge("resident_memory_bytes", "Resident memory of all workers.", "livesum")
+        gauge("workers", "Processes that serve.", "livesum").set(1)
+        info = gauge("build_info", "The software that runs.", "livemax", "version", "python")
+        info.labels(version("hedgerow"), platform.python_version()).set(1)
+
+    def know(self, routes: Iterable[Route]) -> None:
+        """Count for these routes from now on, and for no others; what was counted for a removed route stays."""
+        before, self._routes = self._routes, {}
+        for route in routes:
+            counts, asked = before.get(route.name), asked_by(route)
+            if counts is None:
+                counts = RouteCounts(self, route.name, asked, route.select.name)
+            else:
+                counts.know(asked, route.select.name)
+            self._routes[route.name] = counts
+            for target in asked:
+                self.target_info.labels(target.name, target.provider, target.model).set(1)
+
+    def priced(self, prices: Callable[[Target], Price | None]) -> None:
+        """Count dollars from now on where a target's price is known."""
+        for counts in self._routes.values():
+            counts.prices = {name: price for name, t in counts.targets.items() if (price := prices(t)) is not None}
+
+    def listener(self, route: str) -> RequestCounts:
+        """Return the listener of one request; an unknown route shares `_other`."""
+        return RequestCounts(self._routes.get(route, self._other))
+
+    def sample(self, in_flight: Mapping[str, int], waiting: Mapping[str, int], lag: float) -> None:
+        """Take what is measured now and then rather than per request; `lag` is the event loop's, in seconds."""
+        for counts in (*self._routes.values(), self._other):
+            counts.busy.set(counts.in_flight)
+        for provider, calls in in_flight.items():
+            self.calls.labels(provider).set(calls)
+            self.waiting.labels(provider).set(waiting[provider])
+        self.lag.observe(lag)
+        self.cpu.inc(self._usage.cpu_since())
+        self.memory.set(self._usage.resident())
+        self.tell()
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
         """Serve `/metrics` from a thread of its own, so that a scrape never holds up a request; return its stop."""
-        return _serve(self.registry, host, port)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"hedgerow_{name}", text, labels, registry=self.registry)
+        def collect() -> Iterable[Metric]:
+            self.tell()
+            return self.registry.collect()
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"hedgerow_{name}", text, labels, buckets=buckets, registry=self.registry)
+        return _serve(host, port, collect)
 
+    def tell(self) -> None:
+        """Pass on what was counted: when it is scraped, and from time to time where another process is scraped."""
+        with self._telling:
+            for family in self._families:
+                family.tell()
 
-class RouteMetrics:
-    """The listener of one route, with its children bound: finding a child by its labels costs more than counting."""
+    def _counter(self, name: str, text: str, *labels: str) -> Family[Sum]:
+        return self._kept(Family(Counter(f"hedgerow_{name}", text, labels, registry=self.registry), Sum))
 
-    def __init__(self, metrics: Metrics, route: str, targets: list[str]) -> None:
-        self._known = frozenset(targets)
-        self._requests = _Bound(lambda status: metrics.requests.labels(route, _status(status)))
-        self._attempts = _Bound(lambda key: metrics.attempts.labels(route, *key))
-        self._attempt_seconds = _Bound(metrics.attempt_seconds.labels)
-        self._selected = _Bound(lambda key: metrics.selected.labels(route, *key))
-        self._superseded = _Bound(metrics.superseded.labels)
-        self._tokens = _Bound(lambda key: metrics.tokens.labels(*key))
-        self._request_seconds = metrics.request_seconds.labels(route)
-        self._agreement = metrics.agreement.labels(route)
-        self._rescues = metrics.rescues.labels(route)
-        self._overhead = metrics.overhead.labels(route)
-        self._requests[200], self._requests[499]
-        for target in targets:
-            self._attempts[target, "answered"], self._attempt_seconds[target], self._superseded[target]
-            for fate in ("won", "lost"):
-                self._tokens[target, "prompt", fate], self._tokens[target, "completion", fate]
-        self._on: dict[type, Callable[[Any], None]] = {
-            Attempted: self._attempted,
-            Superseded: self._was_superseded,
-            Selected: self._was_selected,
-            Spent: self._spent,
-            Finished: self._finished,
-        }
+    def _gauge(self, name: str, text: str, mode: _Mode, *labels: str) -> Gauge:
+        return Gauge(f"hedgerow_{name}", text, labels, registry=self.registry, multiprocess_mode=mode)
 
-    def _label(self, target: str) -> str:
-        """Return the target's name, or `_other` for one that a request wrote itself."""
-        return target if target in self._known else OTHER
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Family[Spread]:
+        histogram = Histogram(f"hedgerow_{name}", text, labels, buckets=buckets, registry=self.registry)
+        return self._kept(Family(histogram, Spread))
 
-    def __call__(self, event: Event) -> None:
-        """Count one event."""
-        count = self._on.get(type(event))
-        if count is not None:
-            count(event)
-
-    def _attempted(self, event: Attempted) -> None:
-        target = self._label(event.target)
-        self._attempts[target, event.kind.value if event.kind else "answered"].inc()
-        self._attempt_seconds[target].observe(event.duration)
-
-    def _was_superseded(self, event: Superseded) -> None:
-        self._superseded[self._label(event.target)].inc()
-
-    def _was_selected(self, event: Selected) -> None:
-        selection = event.selection
-        self._selected[self._label(selection.winner.target), selection.selector].inc()
-        if selection.agreement is not None:
-            self._agreement.observe(selection.agreement)
-        if event.rescued:
-            self._rescues.inc()
-
-    def _spent(self, event: Spent) -> None:
-        target, fate = self._label(event.target), event.fate or ("won" if event.won else "lost")
-        self._tokens[target, "prompt", fate].inc(event.usage.prompt)
-        self._tokens[target, "completion", fate].inc(event.usage.completion)
-
-    def _finished(self, event: Finished) -> None:
-        self._requests[event.status].inc()
-        self._request_seconds.observe(event.duration)
-        if event.overhead is not None:
-            self._overhead.observe(event.overhead)
-
-
-def _asked(route: Route) -> list[str]:
-    """Return all whom a route may ask: its targets, and those of its scorers."""
-    return [target.name for target in (*route.targets, *(scorer.target for scorer in route.select.scorers))]
-
-
-def _status(status: int) -> str:
-    return str(status) if status in STATUSES else OTHER
-
-
-class _Bound(dict[Any, Any]):
-    """Children by label values, each bound at its first use. A key must come from a closed set."""
-
-    def __init__(self, bind: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._bind = bind
-
-    def __missing__(self, key: Any) -> Any:
-        child = self[key] = self._bind(key)
-        return child
+    def _kept(self, family: _F) -> _F:
+        self._families.append(family)
+        return family
 
 
 class Reloads:
@@ -175,19 +225,56 @@ class Reloads:
         self._current.set(float(applied))
 
 
-def serve_merged(host: str, port: int, directory: str) -> Callable[[], None]:
-    """Serve the metrics of all workers, which count into files of `directory`; return its stop."""
+def serve_merged(host: str, port: int, directory: Path | str) -> Callable[[], None]:
+    """Serve the sum of what all workers have counted into `directory`, from a thread; return its stop."""
+    merged = MultiProcessCollector(None, str(directory))
+
+    def collect() -> Iterable[Metric]:
+        with _folding:
+            return list(merged.collect())
+
+    return _serve(host, port, collect)
+
+
+def forget(pid: int, directory: Path | str) -> None:
+    """Let a dead worker's gauges vanish and keep its counts, in one file for all the dead.
+
+    Without the folding, every restart would leave files behind that each scrape reads.
+    """
+    with _folding:
+        mark_process_dead(pid, str(directory))
+        for kind in ("counter", "histogram"):
+            left = Path(directory, f"{kind}_{pid}.db")
+            if left.exists():
+                _fold(left, Path(directory, f"{kind}_dead.db"))
+                left.unlink()
+
+
+def _fold(left: Path, into: Path) -> None:
+    """Add a file's values to another's."""
+    kept = MmapedDict(str(into))
+    try:
+        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(left)):
+            kept.write_value(key, kept.read_value(key)[0] + value, 0.0)
+    finally:
+        kept.close()
+
+
+class _Exposed(Collector):
+    """Our metrics, followed by the ones that OpenTelemetry's GenAI conventions name, made of the same counts."""
+
+    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterator[Metric]:
+        families = {family.name: family for family in self._collect()}
+        yield from families.values()
+        yield from genai.view(families)
+
+
+def _serve(host: str, port: int, collect: Callable[[], Iterable[Metric]]) -> Callable[[], None]:
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]
-    return _serve(registry, host, port)
-
-
-def forget(pid: int, directory: str) -> None:
-    """Drop the live gauges of a worker that has ended; its counters stay."""
-    mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]
-
-
-def _serve(registry: CollectorRegistry, host: str, port: int) -> Callable[[], None]:
+    registry.register(_Exposed(collect))
     server, thread = start_http_server(port, host, registry)
 
     def stop() -> None:

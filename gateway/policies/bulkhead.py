@@ -9,6 +9,22 @@ from fanin import Candidate
 from gateway.domain import Answer, Caller, ChatRequest, Deadline, Failure, FailureKind, Outcome, Target
 
 
+class _Room(asyncio.Semaphore):
+    """A semaphore that tells how full it is."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self._limit = limit
+
+    @property
+    def taken(self) -> int:
+        return self._limit - self._value
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiters or ())
+
+
 class Bulkhead:
     """At most `limits[provider]` calls in flight per provider; who finds no room waits up to `patience` seconds.
 
@@ -16,9 +32,19 @@ class Bulkhead:
     """
 
     def __init__(self, limits: Mapping[str, int], patience: float = 1.0) -> None:
-        self._rooms = {provider: asyncio.Semaphore(limit) for provider, limit in limits.items()}
+        self._rooms = {provider: _Room(limit) for provider, limit in limits.items()}
         self._limits = dict(limits)
         self._patience = patience
+
+    @property
+    def in_flight(self) -> dict[str, int]:
+        """The calls under way, by provider."""
+        return {provider: room.taken for provider, room in self._rooms.items()}
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """The calls that wait for a place, by provider."""
+        return {provider: room.waiting for provider, room in self._rooms.items()}
 
     def __call__(self, call: Caller) -> Caller:
         """Wrap a caller."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from gateway import config
 from gateway.config import ConfigError, Files
 from gateway.domain import Settings
+from gateway.observe import tracing
 from gateway.serving.listening import Addresses, CannotServe, may_be_open
 
 
@@ -19,7 +20,7 @@ class Configuration:
 
         Raises:
             ConfigError: with everything that is wrong with it.
-            CannotServe: it asks nobody for a key, and the address is open to others.
+            CannotServe: it asks nobody for a key, and the address is open to others; or it wants what is not installed.
         """
         self.path, self._environ, self._addresses = path, environ, addresses
         self.files = self._watched = Files()
@@ -53,6 +54,8 @@ class Configuration:
         path, environ = self.path, self._environ
         settings = config.discover(environ) if path is None else config.load(path, environ, files)
         may_be_open(self._addresses, settings)
+        if lacking := tracing.lacking(settings.traces, environ):
+            raise CannotServe(lacking)
         return settings
 
 

@@ -241,7 +241,8 @@ async def test_when_all_targets_fail_the_client_s_sdk_raises_the_fitting_excepti
     body = caught.value.body
     assert isinstance(body, dict)
     assert {"message", "type", "param", "code", "hedgerow"} == set(body)
-    assert [branch["target"] for branch in body["hedgerow"]["branches"]] == [f"sim/a?{words}", f"sim/b?{words}"]
+    # Timers that are due at the same moment fire in any order.
+    assert {branch["target"] for branch in body["hedgerow"]["branches"]} == {f"sim/a?{words}", f"sim/b?{words}"}
     assert caught.value.response.headers["x-hedgerow-branches"] == "0/2"
     assert "127.0.0.1" not in str(body)
     assert "canary" not in str(body)

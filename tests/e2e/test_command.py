@@ -128,7 +128,7 @@ def test_serve_answers_a_client_counts_it_and_stops_on_sigterm(tmp_path: Path, u
             'hedgerow_selected_total{route="race",selector="first",target="sim/a"} 1.0',
             'hedgerow_rescues_total{route="race"} 1.0',
             'hedgerow_attempt_duration_seconds_count{target="sim/a"} 1.0',
-            'hedgerow_request_duration_seconds_count{route="race"} 1.0',
+            'hedgerow_request_duration_seconds_count{outcome="answered",route="race"} 1.0',
             'hedgerow_overhead_seconds_count{route="race"} 1.0',
             'hedgerow_superseded_total{target="sim/a"} 0.0',
         ):

@@ -181,7 +181,7 @@ def test_a_route_has_a_list_of_targets_of_bounded_length(targets: str, expected:
         ("{model: openai/x, rename: {a: b, b: c}}", '.rename.a: found "b", expected a name that no other field is renamed to or from'),
         ("{model: openai/x, drop: [a], rename: {a: b}}", ".rename.a: a field that is also dropped, expected it in one of both"),
         ("{model: openai/x, on_unsupported: ignore}", '.on_unsupported: found "ignore", expected fail or drop'),
-        ("{model: openai/x, promt: hi}", ".promt: unknown key, expected one of model, name, prompt, params, drop, rename, defaults, on_unsupported, same_as, timeout, weight; did you mean `prompt`?"),
+        ("{model: openai/x, promt: hi}", ".promt: unknown key, expected one of model, name, prompt, params, drop, rename, defaults, on_unsupported, same_as, timeout, price, weight; did you mean `prompt`?"),
         ("local/Qwen 3 ünlü", ': found "local/Qwen 3 ünlü", expected a `name` beside it, as headers and metrics take only up to 128 printable ASCII characters without spaces and commas, not beginning with `/`'),
     ],
 )  # fmt: skip
@@ -239,7 +239,7 @@ def test_a_provider_says_what_is_wrong_with_it(provider: str, expected: str) -> 
         (f"{PROVIDERS}routes: {{r: {{}}}}", ["4: routes.r.targets: missing, expected a list of 1 to 16 targets such as [openai/gpt-5-mini]"]),
         (f"{PROVIDERS}routes: {{'a b': {{targets: [local/x]}}}}", ['4: routes."a b": a name that cannot be used, expected up to 128 printable ASCII characters without spaces and commas, not beginning with `/`']),
         (f"{PROVIDERS}routes: {{gpt-4.1: {{targets: 1}}}}", ['4: routes."gpt-4.1".targets: found 1, expected a list of 1 to 16 targets such as [openai/gpt-5-mini]']),
-        (f"{PROVIDERS}adhoc_routes: true\nroute: {{}}", ["5: route: unknown key, expected one of providers, routes, adhoc_routes, cors, keys; did you mean `routes`?"]),
+        (f"{PROVIDERS}adhoc_routes: true\nroute: {{}}", ["5: route: unknown key, expected one of providers, routes, traces, adhoc_routes, cors, keys; did you mean `routes`?"]),
         (f"{PROVIDERS}adhoc_routes: true\ncors: [app.example.com]", ['5: cors[0]: found "app.example.com", expected an origin such as https://app.example.com, without a path, or *']),
         (f"{PROVIDERS}adhoc_routes: true\nkeys: {{web: sk-1234}}", ["5: keys.web: a key that is too short (not shown), expected at least 32 characters; make one with `openssl rand -hex 32`"]),
         (f"{PROVIDERS}adhoc_routes: true\nkeys: {{web: change-me-change-me-change-me-0000}}", ["5: keys.web: a key that can be guessed (not shown), expected a random one; make one with `openssl rand -hex 32`"]),

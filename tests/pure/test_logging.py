@@ -103,3 +103,36 @@ def test_the_console_format_is_for_people() -> None:
     assert "gateway.ready" in text
     assert CANARY not in text
     assert not text.startswith("{")
+
+
+def test_a_request_on_the_console_is_read_from_left_to_right() -> None:
+    """Status, route, time, winner and why, branches, id; a client's newline cannot forge a line."""
+    stream = io.BytesIO()
+    log = Log(stream, console=True)
+    listen = log.listener("vote", "req-1\n00:00:00 INFO    forged")
+    listen(events.Failed(Failure("a", FailureKind.TRANSIENT, "503"), 1.0, 0.5))
+    listen(events.Answered("b", 1.0, 0.25))
+    winner = Candidate("b", "a secret answer")
+    listen(events.Selected(Selection(winner, "2 of 3 agree", 0.67, {}, "majority"), Ballot(3), 1.0, rescued=True))
+    listen(events.Finished(200, 0.26, 0.001))
+    log.close()
+    [line] = stream.getvalue().decode().splitlines()
+    assert line[8:] == (
+        " INFO    200  vote  260 ms  b (majority: 2 of 3 agree, rescued)  [a transient 500, b answered 250]"
+        "  req-1\\x0a00:00:00 INFO    forged"
+    )
+
+
+def test_a_traceback_on_the_console_stands_below_its_line() -> None:
+    """As people are used to read it."""
+    stream = io.BytesIO()
+    log = Log(stream, console=True)
+    try:
+        raise ValueError(CANARY)
+    except ValueError as exc:
+        log.fault("req-1", exc)
+    log.close()
+    first, *below = stream.getvalue().decode().splitlines()
+    assert first[8:] == " ERROR   gateway.faulted  request_id=req-1"
+    assert below[0] == "    Traceback (most recent call last):"
+    assert below[-1] == "    ValueError: ***"

@@ -59,12 +59,14 @@ class Running:
         return [json.loads(entry.body) for entry in self.sim.journal]
 
     def log(self) -> list[dict[str, Any]]:
-        """The lines logged so far."""
+        """The lines logged so far about requests."""
         self.gateway.log.close()
-        return [json.loads(line) for line in self.written.getvalue().split(b"\n") if line]
+        lines = [json.loads(line) for line in self.written.getvalue().split(b"\n") if line]
+        return [line for line in lines if "request_id" in line]
 
     def sample(self, name: str, **labels: str) -> float:
         """One metric's value; 0 where it was never counted."""
+        self.gateway.metrics.tell()
         return self.gateway.metrics.registry.get_sample_value(name, labels) or 0.0
 
     async def post(self, body: Any, path: str = "/v1/chat/completions", **options: Any) -> Reply:

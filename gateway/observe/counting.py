@@ -1,0 +1,274 @@
+"""What is counted of a request: each event becomes a few increments of children that were bound at start-up.
+
+Finding a child by its labels costs more than counting it: nothing here looks one up twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from gateway.domain import Answer, Price, Route, Target, Usage
+from gateway.engine.events import (
+    Answered,
+    Attempted,
+    Event,
+    Failed,
+    Finished,
+    Launched,
+    Selected,
+    Spent,
+    Streamed,
+    Superseded,
+)
+from gateway.observe.residual import Residual
+
+if TYPE_CHECKING:
+    from gateway.observe.metrics import Metrics
+
+OTHER = "_other"
+STATUSES = frozenset({200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 499, 500, 502, 503, 504})
+
+
+def asked_by(route: Route) -> tuple[Target, ...]:
+    """Return all whom a route may ask: its targets, and those that judge their answers."""
+    return (*route.targets, *(scorer.target for scorer in route.select.scorers))
+
+
+class RouteCounts:
+    """The bound children of one route, shared by its requests.
+
+    `prices` maps a target's name to its price where that is known, `in_flight` counts the requests being served, and
+    `last_resort` is who decides where the other rules of the selector `select` abstain.
+    """
+
+    def __init__(self, metrics: Metrics, route: str, targets: Iterable[Target], select: str = "") -> None:
+        self.prices: Mapping[str, Price] = {}
+        self.in_flight = 0
+        self.busy = metrics.in_flight.labels(route)
+        self.requests = _Bound(lambda status: metrics.requests.labels(route, _status(status)))
+        self.request_seconds = _Bound(lambda outcome: metrics.request_seconds.labels(route, outcome))
+        self.attempts = _Bound(lambda key: metrics.attempts.labels(route, *key))
+        self.attempt_seconds = _Bound(metrics.attempt_seconds.labels)
+        self.failures = _Bound(lambda key: metrics.failures.labels(route, *key))
+        self.superseded = _Bound(metrics.superseded.labels)
+        self.target_first_token = _Bound(metrics.target_first_token.labels)
+        self.token_gap = _Bound(metrics.token_gap.labels)
+        self.longest_gap = _Bound(metrics.longest_gap.labels)
+        self.selected = _Bound(lambda key: metrics.selected.labels(route, *key))
+        self.abstentions = _Bound(lambda outcome: metrics.abstentions.labels(route, outcome))
+        self.alone = _Bound(lambda outcome: metrics.alone.labels(route, outcome))
+        self.alone_seconds = metrics.alone_seconds.labels(route)
+        self.tokens = _Bound(lambda key: metrics.tokens.labels(*key))
+        self.prompt_tokens = _Bound(metrics.prompt_tokens.labels)
+        self.completion_tokens = _Bound(metrics.completion_tokens.labels)
+        self.cost = _Bound(lambda key: metrics.cost.labels(*key))
+        self.overhead = metrics.overhead.labels(route)
+        self.first_token = metrics.first_token.labels(route)
+        self.agreement = metrics.agreement.labels(route)
+        self.rescues = metrics.rescues.labels(route)
+        self.hedges_fired = metrics.hedges_fired.labels(route)
+        self.hedges_won = metrics.hedges_won.labels(route)
+        self.selected_seconds = metrics.selected_seconds.labels(route)
+        self.saved = metrics.saved.labels(route)
+        self.added = metrics.added.labels(route)
+        self.whole, self.live = Residual(), Residual()
+        self.know(targets, select)
+
+    def know(self, targets: Iterable[Target], select: str) -> None:
+        """Count for these targets, from zeros: a rate over a series that appears with its first event misses it."""
+        self.targets: Mapping[str, Target] = {target.name: target for target in targets}
+        self.last_resort = select.rpartition(" | ")[2] if " | " in select else None
+        self.requests[200], self.requests[499], self.requests[502], self.request_seconds["answered"]
+        self.abstentions["fell_back"], self.abstentions["failed"]
+        for outcome in ("answered", "failed", "superseded"):
+            self.alone[outcome]
+        for target in self.targets or (OTHER,):
+            self.attempts[target, "answered"], self.attempt_seconds[target], self.superseded[target]
+            for fate in ("won", "lost"):
+                self.tokens[target, "prompt", fate], self.tokens[target, "completion", fate]
+
+    def label(self, target: str) -> str:
+        """Return the target's name, or `_other` for one that a request wrote itself."""
+        return target if target in self.targets else OTHER
+
+
+class RequestCounts:
+    """The listener of one request. `cost` is what is known to have been spent on it so far, in dollars."""
+
+    __slots__ = ("_alone", "_began", "_cut", "_first", "_heard", "_hedges", "_next", "_of", "_open", "cost")
+
+    def __init__(self, of: RouteCounts) -> None:
+        self._of = of
+        self._first = ""
+        self._began = 0.0
+        self._alone: tuple[str, float] | None = None
+        self._heard: list[Answered] = []
+        self._cut: list[str] = []
+        self._hedges: list[str] = []
+        self._open, self._next = 0, False
+        self.cost: float | None = None
+        of.in_flight += 1
+
+    def __call__(self, event: Event) -> None:
+        """Count one event."""
+        count = _COUNTS.get(type(event))
+        if count is not None:
+            count(self, event)
+
+    def launched(self, event: Launched) -> None:
+        """Remember who was asked first, and when."""
+        if not self._first:
+            self._first, self._began = event.target, event.at
+        elif event.at > self._began and self._open and not self._next:
+            # By its time: others are still out, and none has failed since the last start.
+            self._hedges.append(event.target)
+            self._of.hedges_fired.inc()
+        self._open, self._next = self._open + 1, False
+
+    def attempted(self, event: Attempted) -> None:
+        """Count a call."""
+        of, target = self._of, self._of.label(event.target)
+        of.attempts[target, event.kind.value if event.kind else "answered"].inc()
+        if event.kind is None:
+            of.attempt_seconds[target].observe(event.duration)
+
+    def answered(self, event: Answered) -> None:
+        """Remember how long the answer took."""
+        self._heard.append(event)
+        self._open -= 1
+        if event.target == self._first:
+            self._alone = "answered", event.duration
+
+    def failed(self, event: Failed) -> None:
+        """Count a branch that gave up."""
+        self._open, self._next = self._open - 1, True
+        self._of.failures[self._of.label(event.failure.target), event.failure.kind.value].inc()
+        if event.failure.target == self._first:
+            self._alone = "failed", event.duration
+
+    def superseded(self, event: Superseded) -> None:
+        """Count a branch that was cancelled."""
+        self._of.superseded[self._of.label(event.target)].inc()
+        self._cut.append(event.target)
+        if event.target == self._first:
+            self._alone = "superseded", event.duration
+
+    def selected(self, event: Selected) -> None:
+        """Count the decision, and compare it with what the first target alone would have given."""
+        of, selection = self._of, event.selection
+        of.selected[of.label(selection.winner.target), selection.selector].inc()
+        if selection.agreement is not None:
+            of.agreement.observe(selection.agreement)
+        if selection.winner.target in self._hedges:
+            of.hedges_won.inc()
+        if event.rescued:
+            of.rescues.inc()
+        if selection.selector == of.last_resort:
+            of.abstentions["fell_back"].inc()
+        waited = event.at - self._began
+        of.selected_seconds.observe(waited)
+        payload = selection.winner.payload
+        live = payload is not None and not isinstance(payload, Answer)
+        if live:
+            of.first_token.observe(waited)
+            for answer in self._heard:
+                of.target_first_token[of.label(answer.target)].observe(answer.duration)
+        if self._alone is not None:
+            self._compare(*self._alone, waited, of.live if live else of.whole)
+        if self._cut and isinstance(payload, Answer) and payload.usage is not None:
+            self._cancelled(payload.usage.prompt)
+
+    def _compare(self, outcome: str, took: float, waited: float, residual: Residual) -> None:
+        """Book what the first target alone would have taken: known, or estimated where it was cancelled meanwhile."""
+        of = self._of
+        if outcome == "answered":
+            residual.ended(took)
+            of.alone_seconds.observe(took)
+            of.added.inc(max(0.0, waited - took))
+        else:
+            residual.cut(took)
+        if outcome == "superseded":
+            more = residual.after(took)
+            of.alone_seconds.observe(took + more)
+            of.saved.inc(more)
+
+    def _cancelled(self, prompt: int) -> None:
+        """Book the prompts of the branches that were cancelled: they were read, so that much is billed at least."""
+        for target in self._cut:
+            self._book(target, Usage(prompt, 0), "lost", "at_least")
+
+    def spent(self, event: Spent) -> None:
+        """Count an answer's tokens and dollars."""
+        of, target = self._of, self._of.label(event.target)
+        usage, fate = event.usage, event.fate or ("won" if event.won else "lost")
+        of.tokens[target, "prompt", fate].inc(usage.prompt)
+        of.tokens[target, "completion", fate].inc(usage.completion)
+        of.prompt_tokens[target].observe(usage.prompt)
+        of.completion_tokens[target].observe(usage.completion)
+        self._book(event.target, usage, fate, "exact" if usage.exact else "at_least")
+
+    def _book(self, target: str, usage: Usage, fate: str, basis: str) -> None:
+        price = self._of.prices.get(target)
+        if price is not None:
+            dollars = price.of(usage)
+            self._of.cost[target, fate, basis].inc(dollars)
+            self.cost = dollars + (self.cost or 0.0)
+
+    def streamed(self, event: Streamed) -> None:
+        """Take down a stream's rhythm."""
+        target = self._of.label(event.target)
+        if event.tokens > 1:
+            self._of.token_gap[target].observe(event.duration / (event.tokens - 1))
+        self._of.longest_gap[target].observe(event.longest_gap)
+
+    def finished(self, event: Finished) -> None:
+        """Count the request."""
+        of = self._of
+        of.in_flight -= 1
+        of.requests[event.status].inc()
+        of.request_seconds[_outcome(event)].observe(event.duration)
+        if event.overhead is not None:
+            of.overhead.observe(event.overhead)
+        if event.error == "selector_abstained":
+            of.abstentions["failed"].inc()
+        if self._alone is not None and event.status != 499:
+            of.alone[self._alone[0]].inc()
+
+
+_COUNTS: dict[type, Callable[[RequestCounts, Any], None]] = {
+    Launched: RequestCounts.launched,
+    Attempted: RequestCounts.attempted,
+    Answered: RequestCounts.answered,
+    Failed: RequestCounts.failed,
+    Superseded: RequestCounts.superseded,
+    Selected: RequestCounts.selected,
+    Spent: RequestCounts.spent,
+    Streamed: RequestCounts.streamed,
+    Finished: RequestCounts.finished,
+}
+
+
+def _status(status: int) -> str:
+    return str(status) if status in STATUSES else OTHER
+
+
+def _outcome(event: Finished) -> str:
+    """Return how a request ended, for people who watch it: a client's own mistake and its leaving are no failures."""
+    if event.status == 499:
+        return "left"
+    if event.status >= 500 or (event.status == 200 and event.error is not None):
+        return "failed"
+    return "answered" if event.status < 400 else "refused"
+
+
+class _Bound(dict[Any, Any]):
+    """Children by label values, each bound at its first use. A key must come from a closed set."""
+
+    def __init__(self, bind: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._bind = bind
+
+    def __missing__(self, key: Any) -> Any:
+        child = self[key] = self._bind(key)
+        return child

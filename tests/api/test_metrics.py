@@ -1,0 +1,286 @@
+"""The metrics: what redundancy gave and cost, under OpenTelemetry's names too, over several workers, never growing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import string
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.observe.metrics import forget, serve_merged
+from tests.e2e.test_command import free_port
+from tests.support.gateways import Running, gateways
+from tests.support.simulators import ROOT, eventually
+
+pytestmark = pytest.mark.anyio
+
+HELLO = [{"role": "user", "content": "The capital of France?"}]
+PRICED = "price: {input: 1000, output: 2000}"
+
+
+def ask(route: str, **fields: Any) -> dict[str, Any]:
+    return {"model": route, "messages": HELLO, **fields}
+
+
+async def test_a_rescue_is_what_the_first_target_alone_would_have_failed() -> None:
+    """Counterfactual: of two requests the first target alone fails one route and answers the other."""
+    routes = "  bad: {targets: ['sim/a?status=503', sim/b], retries: 0}\n  good: {targets: [sim/a, 'sim/b?silent']}"
+    async with gateways(routes) as running:
+        assert (await running.post(ask("bad"))).status == 200
+        assert (await running.post(ask("good"))).status == 200
+        assert running.sample("hedgerow_first_target_total", route="bad", outcome="failed") == 1
+        assert running.sample("hedgerow_rescues_total", route="bad") == 1
+        kinds = {"route": "bad", "target": "sim/a?status=503", "kind": "transient"}
+        assert running.sample("hedgerow_failures_total", **kinds) == 1
+        assert running.sample("hedgerow_first_target_total", route="good", outcome="answered") == 1
+        assert running.sample("hedgerow_first_target_seconds_count", route="good") == 1
+
+
+async def test_a_hedge_is_started_by_its_time_and_not_by_a_failure() -> None:
+    """A slow first target is hedged and beaten; what follows a failed one is no hedge, nor is a race."""
+    routes = (
+        "  slow: {targets: ['sim/a?latency=2', sim/b], launch: {initial: 1, stagger: 50ms}}\n"
+        "  bad: {targets: ['sim/a?status=503', sim/b], launch: {initial: 1, stagger: 2s}, retries: 0}\n"
+        "  both: {targets: [sim/a, sim/b]}"
+    )
+    async with gateways(routes) as running:
+        for route in ("slow", "bad", "both"):
+            assert (await running.post(ask(route))).status == 200
+        fired = [running.sample("hedgerow_hedges_fired_total", route=route) for route in ("slow", "bad", "both")]
+        won = [running.sample("hedgerow_hedges_won_total", route=route) for route in ("slow", "bad", "both")]
+    assert fired == won == [1, 0, 0]
+
+
+async def test_latency_saved_is_estimated_from_what_the_first_target_took_before() -> None:
+    """It is slow and loses: its cancelled calls are booked as longer, by its own past, than the answer that won."""
+    routes = "  race: {targets: ['sim/a?latency=0.05', 'sim/b?latency=0.15']}"
+    async with gateways(routes) as running:
+        for _ in range(32):  # it wins: 50 ms are known
+            await running.post(ask("race"))
+        residual = running.gateway.metrics.listener("race")._of.whole
+        for _ in range(64):
+            residual.ended(1.0)  # and now and then it takes a second
+        counts = running.gateway.metrics.listener("race")
+        counts._compare("superseded", 0.2, 0.2, residual)
+        saved = running.sample("hedgerow_latency_saved_seconds_total", route="race")
+    assert 0.6 < saved < 1.0
+
+
+async def test_every_token_has_a_price_and_a_fate() -> None:
+    """Winner and losers add up to the header; a cancelled branch is booked with its prompt at least."""
+    routes = (
+        f"  vote: {{targets: [{{model: sim/a, {PRICED}}}, {{model: sim/b, {PRICED}}}], select: {{defer: majority}}}}\n"
+        f"  race: {{targets: [{{model: sim/a, name: quick, {PRICED}}}, {{model: 'sim/b?silent', {PRICED}}}]}}\n"
+        "  unpriced: {targets: [{model: sim/a, name: free}]}"
+    )
+    async with gateways(routes) as running:
+        await eventually(lambda: b"prices.unknown" in running.written.getvalue())
+        vote = await running.post(ask("vote"))
+        usage = vote.json["usage"]
+        dollars = (usage["prompt_tokens"] * 1000 + usage["completion_tokens"] * 2000) / 1e6
+        won = sum(_cost(running, f"sim/{name}", "won", "exact") for name in "ab")
+        lost = sum(_cost(running, f"sim/{name}", "lost", "exact") for name in "ab")
+        assert won == lost == pytest.approx(dollars)
+        assert float(vote.headers["x-hedgerow-cost"]) == pytest.approx(won + lost, rel=0.01)
+
+        race = await running.post(ask("race"))
+        assert race.headers["x-hedgerow-target"] == "quick"
+        assert _cost(running, "sim/b?silent", "lost", "at_least") == pytest.approx(usage["prompt_tokens"] / 1000)
+
+        assert "x-hedgerow-cost" not in (await running.post(ask("unpriced"))).headers
+        families = {family.name: family for family in running.gateway.metrics.registry.collect()}
+        assert "free" not in {sample.labels["target"] for sample in families["hedgerow_cost_dollars"].samples}
+        assert running.written.getvalue().count(b"prices.unknown") == 1
+
+
+def _cost(running: Running, target: str, fate: str, basis: str) -> float:
+    return running.sample("hedgerow_cost_dollars_total", target=target, fate=fate, basis=basis)
+
+
+async def test_an_abstention_is_counted_whether_another_rule_decides_or_an_error_is_given() -> None:
+    """A quorum of two abstains when one of two fails."""
+    vote = "targets: [sim/a, 'sim/b?status=503'], retries: 0, select: {quorum: {k: 2, of: majority}}"
+    routes = f"  soft: {{{vote}}}\n  hard: {{{vote}, on_abstain: fail}}"
+    async with gateways(routes) as running:
+        assert (await running.post(ask("soft"))).status == 200
+        assert (await running.post(ask("hard"))).status == 502
+        assert running.sample("hedgerow_abstentions_total", route="soft", outcome="fell_back") == 1
+        assert running.sample("hedgerow_abstentions_total", route="hard", outcome="failed") == 1
+        assert running.sample("hedgerow_request_duration_seconds_count", route="hard", outcome="failed") == 1
+
+
+async def test_a_live_stream_tells_its_first_token_and_its_rhythm() -> None:
+    """First words as the client waits for them and by target, the mean gap, and the longest silence."""
+    routes = "  live: {targets: ['sim/a?ttft=0.05&gap=0.02&tokens=10']}"
+    async with gateways(routes) as running:
+        assert (await running.post(ask("live", stream=True))).status == 200
+        target = "sim/a?ttft=0.05&gap=0.02&tokens=10"
+        await eventually(lambda: running.sample("hedgerow_requests_total", route="live", status="200") == 1)
+        assert running.sample("hedgerow_time_to_first_token_seconds_sum", route="live") >= 0.045
+        assert running.sample("hedgerow_target_first_token_seconds_count", target=target) == 1
+        assert 0.01 < running.sample("hedgerow_token_gap_seconds_sum", target=target) < 0.5
+        assert running.sample("hedgerow_longest_gap_seconds_sum", target=target) >= 0.01
+
+
+async def test_in_flight_is_counted_while_a_request_runs_and_not_after() -> None:
+    """Requests by route; the sample is taken twice a second, here at once."""
+    async with gateways("  slow: {targets: ['sim/a?latency=5']}") as running:
+        counts = running.gateway.metrics._routes["slow"]
+        asked = asyncio.get_running_loop().create_task(running.post(ask("slow")))
+        await eventually(lambda: counts.in_flight == 1 and running.gateway._bulkhead.in_flight["sim"] == 1)
+        asked.cancel()
+        await eventually(lambda: counts.in_flight == 0 and running.gateway._bulkhead.in_flight["sim"] == 0)
+
+
+async def test_opentelemetry_s_names_say_the_same() -> None:
+    """The server's duration by route, the client's tokens by provider and model, in the conventions' buckets."""
+    async with gateways("  one: {targets: [{model: sim/a, name: mine}]}") as running:
+        usage = (await running.post(ask("one"))).json["usage"]
+        port = free_port()
+        stop = running.gateway.metrics.serve("127.0.0.1", port)
+        try:
+            found = await asyncio.to_thread(_scrape, port)
+        finally:
+            await asyncio.to_thread(stop)
+    server = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "hedgerow", "gen_ai_request_model": "one"}
+    assert found["gen_ai_server_request_duration_seconds_count", *sorted(server.items())] == 1
+    client = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "sim", "gen_ai_request_model": "a"}
+    for kind, field in (("input", "prompt_tokens"), ("output", "completion_tokens")):
+        labels = {**client, "gen_ai_token_type": kind}
+        assert found["gen_ai_client_token_usage_sum", *sorted(labels.items())] == usage[field]
+    edges = {dict(labels).get("le") for name, *labels in found if name.startswith("gen_ai_server_request")}
+    assert "81.92" in edges
+    assert "163.84" not in edges
+
+
+def _scrape(port: int) -> dict[tuple[Any, ...], float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        text = response.read().decode()
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.slow
+async def test_ten_thousand_models_paths_and_users_make_no_new_series() -> None:
+    """Whatever clients invent shares `_other`."""
+    chance = random.Random(7)  # noqa: S311 -- repeatable
+    async with gateways("  one: {targets: [sim/a]}", head="adhoc_routes: true") as running:
+        await _strange(running, chance)
+        before = _series(running)
+        for _ in range(2_500):
+            await _strange(running, chance)
+        assert _series(running) == before
+
+
+async def _strange(running: Running, chance: random.Random) -> None:
+    """One request with an invented model, one on an invented path, one of an invented user, one of an own route."""
+    word = "".join(chance.choices(string.printable, k=12))
+    path = "/" + "".join(chance.choices(string.ascii_letters + "/%.", k=12))
+    body = ask(word, user=word, hedgerow={"select": word})
+    await _asgi(running, "/v1/chat/completions", body)
+    await _asgi(running, path, body)
+    await _asgi(running, "/v1/chat/completions", ask("one", user=word, messages=1, stream=word))
+    await _asgi(running, "/v1/chat/completions", ask(f"sim/{word},nobody/{word}"))
+
+
+async def _asgi(running: Running, path: str, body: Any) -> None:
+    """Hand the application a request without a socket, which would take ten times as long."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps(body).encode()}
+
+    async def send(message: Any) -> None:
+        pass
+
+    scope = {"type": "http", "path": path, "raw_path": path.encode(), "query_string": b"", "method": "POST",
+             "headers": [], "scheme": "http", "server": ("x", 1), "client": ("x", 2)}  # fmt: skip
+    await running.gateway.asgi(scope, receive, send)
+
+
+def _series(running: Running) -> set[tuple[Any, ...]]:
+    families = running.gateway.metrics.registry.collect()
+    return {(sample.name, *sorted(sample.labels.items())) for family in families for sample in family.samples}
+
+
+WORKER = """
+import sys, time
+from gateway.engine.events import Finished
+from gateway.observe.metrics import Metrics
+metrics = Metrics(())
+for _ in range(int(sys.argv[1])):
+    metrics.listener("r")(Finished(200, 0.1, 0.001))
+metrics.listener("r")  # one is still being served
+metrics.sample({"p": 2}, {"p": 0}, 0.001)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@contextmanager
+def workers(directory: Path, *requests: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that have counted so many requests each and go on serving."""
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(directory)}
+    command = [sys.executable, "-c", WORKER]
+    started = [
+        subprocess.Popen([*command, str(count)], cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
+        for count in requests
+    ]
+    try:
+        for worker in started:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+        yield started
+    finally:
+        for worker in started:
+            worker.kill()
+            worker.communicate()
+
+
+def test_workers_are_summed_and_a_killed_one_leaves_its_counts_but_not_its_gauges(tmp_path: Path) -> None:
+    """Two workers, one killed with -9 and forgotten, a third in its place: no count is lost or seen twice."""
+    served, busy, lag = (
+        ("hedgerow_requests_total", ("route", "_other"), ("status", "200")),
+        ("hedgerow_calls_in_flight", ("provider", "p")),
+        ("hedgerow_loop_lag_seconds_count",),
+    )
+    port = free_port()
+    with workers(tmp_path, 3, 4) as (first, _):
+        stop = serve_merged("127.0.0.1", port, tmp_path)
+        try:
+            both = _scrape(port)
+            assert (both[served], both[busy], both[lag], both[("hedgerow_workers",)]) == (7, 4, 2, 2)
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+            forget(first.pid, tmp_path)
+            forget(first.pid, tmp_path)
+            left = _scrape(port)
+            assert (left[served], left[busy], left[lag], left[("hedgerow_workers",)]) == (7, 2, 2, 1)
+            with workers(tmp_path, 5):
+                assert _scrape(port)[served] == 12
+            assert left["hedgerow_overhead_seconds_bucket", ("le", "0.001"), ("route", "_other")] == 7
+        finally:
+            stop()
+
+
+def test_restarts_do_not_pile_files_up(tmp_path: Path) -> None:
+    """What the dead have counted is one file of a kind."""
+    for _ in range(3):
+        with workers(tmp_path, 1) as (worker,):
+            pass
+        forget(worker.pid, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["counter_dead.db", "histogram_dead.db"]
