@@ -452,5 +452,5 @@ class Settings:
     keys: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = Limits()
     notes: tuple[str, ...] = ()
-    traces: str | None = None
     cors: tuple[str, ...] = ()
+    traces: str | None = None

@@ -30,7 +30,7 @@ from gateway.evaluation.recordings import Recording
 from gateway.evaluation.replay import Replayed, replay
 from gateway.evaluation.tables import table
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 MMLU_STRONG_WEAK = (
     "gpt-4.1",

@@ -12,7 +12,7 @@ from gateway.config import ConfigError, load
 from gateway.domain import Launch, Settings
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
-NAMES = ["azure", "cheap-majority", "hedged-streaming", "local-ollama", "perspectives", "reliable"]
+NAMES = ["azure", "cheap-majority", "hedged-streaming", "local-ollama", "perspectives", "reliable", "translation"]
 
 
 def variables_of(name: str) -> list[str]:
@@ -83,6 +83,13 @@ def test_perspectives_have_three_prompts_and_one_model() -> None:
     assert [(target.name, target.weight) for target in targets] == [("technical", 1), ("business", 1), ("legal", 2)]
     assert len({target.prompt for target in targets}) == 3
     assert {target.model for target in targets} == {"gpt-5"}
+
+
+def test_translations_are_shown_side_by_side() -> None:
+    """All three are asked for the same, and nobody decides."""
+    route = example("translation").routes["translation"]
+    assert (len(route.targets), route.launch, route.select.name) == (3, Launch(3, math.inf), "collect")
+    assert len({target.prompt for target in route.targets}) == 1
 
 
 def test_local_goes_out_only_after_a_failure() -> None:

@@ -20,6 +20,8 @@ _TAGGED = re.compile(r"\[ANSWER\]([^\0]{0,8192}?)\[/ANSWER\]", re.IGNORECASE)
 _LINES = 3
 _OPENING = re.compile(r"""[\[({'"0-9.+-]|True|False|None|set\(|[bBrRuU]{1,2}['"]""")
 """How a literal can begin: prose is told from it without parsing it."""
+_PLAIN = re.compile(r"(-?(?:0|[1-9][0-9]{0,14}))\.?")
+"""A whole number that a float holds exactly: most literals, told without the parser."""
 
 
 def python(candidate: Candidate) -> Hashable | None:
@@ -74,6 +76,8 @@ def _pieces(place: str) -> Iterator[str]:
 def _read(piece: str) -> str | None:
     if len(piece) > LONGEST or not _OPENING.match(piece):
         return None
+    if found := _PLAIN.fullmatch(piece):
+        return str(int(found[1]))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
