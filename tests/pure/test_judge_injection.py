@@ -46,7 +46,8 @@ WRAPPINGS = [
 
 def planted() -> list[str]:
     """Every lure in every wrapping, for either place."""
-    return [wrap.format(lure=lure, k=k) for lure, wrap, k in itertools.product(LURES, WRAPPINGS, (1, 2))]
+    every = itertools.product(LURES, WRAPPINGS, (1, 2))
+    return list(dict.fromkeys(wrap.format(lure=lure, k=k) for lure, wrap, k in every))
 
 
 LURED = re.compile(
@@ -116,11 +117,12 @@ def advised(answer: str, layout: str) -> Opinion:
 
 
 def test_planted_answers_win_in_a_naive_layout_and_never_in_ours() -> None:
-    """More than a hundred of them: the control is fooled by most, ours by none, whatever stands in them."""
+    """More than a hundred of them: the control is fooled or torn by nearly all, ours by none."""
     corpus = planted()
-    assert len(set(corpus)) >= 100
-    fooled = sum(advised(answer, "naive").winner is not HONEST for answer in corpus)
-    assert fooled > len(corpus) / 2
+    assert len(corpus) == 156
+    naively = [advised(answer, "naive").winner for answer in corpus]
+    lost = sum(winner is not None and winner is not HONEST for winner in naively)
+    assert (lost, naively.count(None)) == (78, 68)
     for answer in corpus:
         assert advised(answer, "ours").winner is HONEST, answer
 
