@@ -20,13 +20,13 @@ from gateway.api.relay import RelayDialect, Upload
 from gateway.api.responses import ResponsesDialect
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Outcome, ProviderSettings, Route, Settings, Target
-from gateway.engine.events import Event, Listener, Observer
+from gateway.engine.events import BreakerChanged, Event, Listener, Observer
 from gateway.observe.counting import asked_by
 from gateway.observe.log import Log
 from gateway.observe.metrics import Metrics
 from gateway.observe.prices import Prices
 from gateway.observe.tracing import RequestSpans, Traces, wanted
-from gateway.policies import Bulkhead, attempt, compose, retry, validated
+from gateway.policies import Breaker, Bulkhead, attempt, compose, retry, validated
 from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
 from gateway.wires.operations import OPERATIONS
@@ -94,7 +94,8 @@ class Gateway:
     """One gateway: its providers, its policies around them, its listeners, and the ASGI application in front.
 
     With a `previous` one it takes over what a new configuration leaves as it is: the metrics, the count of who is
-    inside, and the providers whose settings are the same, with their connections.
+    inside, and the providers whose settings are the same, with their connections and what is known about
+    their health.
     """
 
     def __init__(self, settings: Settings, log: Log, previous: Gateway | None = None) -> None:
@@ -110,9 +111,12 @@ class Gateway:
             name: kept.get(name) or _provider(provider) for name, provider in settings.providers.items()
         }
         self._prices = Prices(settings.providers)
+        self.breaker: Breaker = Breaker(self._breaker_changed) if previous is None else previous.breaker
+        self.breaker.listen = self._breaker_changed
+        self.breaker.keep(kept)
         self._bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
         self.metrics.sample(self._bulkhead.in_flight, self._bulkhead.waiting, 0.0)
-        call: Caller = compose(retry, self._bulkhead, attempt, validated)(self._ask)
+        call: Caller = compose(retry, self.breaker, self._bulkhead, attempt, validated)(self._ask)
         self._traces = Traces(settings.traces) if wanted(settings.traces, os.environ) else None
         if self._traces is not None:
             self._traces.know(settings.routes.values())
@@ -157,6 +161,10 @@ class Gateway:
         if self._traces is None:
             return Observed(count, write)
         return Traced(count, write, self._traces.listener(route, request_id))
+
+    def _breaker_changed(self, event: BreakerChanged) -> None:
+        self.metrics.breaker(event)
+        self.log.say("breaker", target=event.target, state=event.state)
 
     def _adhoc(self, model: str, overrides: Mapping[str, Any]) -> Route:
         return adhoc_route(model, overrides, self.settings)

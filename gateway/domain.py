@@ -305,7 +305,8 @@ class ChatRequest(Struct, frozen=True):
     `fields` holds everything but `model`, `stream` and `hedgerow`. `live` says that candidates may enter the ballot at
     their first words; `logprobs` that the selector needs token log probabilities the client did not ask for;
     `checks_arguments` that it wants tool arguments held against their schemas also where these are not strict. `listen`
-    hears the events of this request (see engine/events.py). `native` is the same request as the client wrote it, where
+    hears the events of this request (see engine/events.py). `insist` says that nobody else is left to ask: an open
+    circuit lets it pass. `native` is the same request as the client wrote it, where
     it was written in another dialect that one of the targets speaks; with it, `fields` are its translation, or empty if
     all targets speak it.
     """
@@ -318,6 +319,7 @@ class ChatRequest(Struct, frozen=True):
     checks_arguments: bool = False
     headers: Mapping[str, str] = {}
     listen: Callable[[Any], None] = _ignore
+    insist: bool = False
     native: Native | None = None
 
 

@@ -6,7 +6,7 @@ Times named `at` are on the event loop's clock, durations are seconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -114,6 +114,16 @@ class Streamed(Struct, frozen=True):
     tokens: int
     duration: float
     longest_gap: float
+
+
+BreakerState: TypeAlias = Literal["closed", "half_open", "open"]
+
+
+class BreakerChanged(Struct, frozen=True):
+    """A circuit changed; `target` is `provider/model`. It belongs to the process, not to one request."""
+
+    target: str
+    state: BreakerState
 
 
 class Finished(Struct, frozen=True):

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import cast
 
+import msgspec
 from msgspec import Struct
 
 from fanin import Ballot, Candidate, Opinion, Question, Rule, Seat, Selection
@@ -81,7 +82,7 @@ async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
                 if isinstance(outcome, Failure):
                     flight.launch()
             if flight.over:
-                ballot = flight.expire(ballot).close()
+                ballot = flight.closed(ballot)
             ballot, selection = await _advised(plan.select, ballot, request, flight)
             if selection is not None:
                 kept = selection.together or (selection.winner,)
@@ -189,6 +190,21 @@ class _Flight:
             self._started[target.name] = now
             self._request.listen(Launched(target.name, now))
             self._running[target.name] = self._loop.create_task(self._branch(target))
+
+    def closed(self, ballot: Ballot) -> Ballot:
+        """Close the ballot; but where nobody has answered, ask first those who were not asked for their open circuits.
+
+        As many as start at once, those first that would be asked again soonest: not all, which are down as it seems.
+        """
+        refused = [f for f in ballot.failures if isinstance(f, Failure) and f.kind is FailureKind.CIRCUIT_OPEN]
+        if self._request.insist or not refused or ballot.candidates or self._loop.time() >= self._plan.deadline:
+            return self.expire(ballot).close()
+        soonest = sorted(refused, key=lambda failure: failure.retry_after or 0.0)[: self._plan.launch.initial]
+        names = {failure.target for failure in soonest}
+        self._request = msgspec.structs.replace(self._request, insist=True)
+        self._queue.extend(target for target in self._plan.targets if target.name in names)
+        self.launch(len(names))
+        return replace(ballot, failures=tuple(f for f in ballot.failures if f.target not in names))
 
     async def _branch(self, target: Target) -> None:
         started = self._loop.time()

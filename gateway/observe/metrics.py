@@ -21,6 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from gateway.domain import Price, Route, Target
+from gateway.engine.events import BreakerChanged
 from gateway.observe import genai
 from gateway.observe.counting import OTHER, RequestCounts, RouteCounts, asked_by
 from gateway.observe.process import Usage
@@ -45,6 +46,9 @@ _F = TypeVar("_F", bound=Family[Any])
 
 _folding = threading.Lock()
 """Held while files are merged: a dead worker's counts must not be seen twice, or not at all."""
+
+
+_STATES = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class Metrics:
@@ -129,6 +133,7 @@ class Metrics:
         gauge = self._gauge
         self.calls = gauge("calls_in_flight", "Calls to a provider under way.", "livesum", "provider")
         self.waiting = gauge("calls_waiting", "Calls that wait for room at a provider.", "livesum", "provider")
+        self.breakers = gauge("breaker_state", "Circuit: 0 closed, 1 half open, 2 open.", "livemax", "target")
 
     def _process(self) -> None:
         gauge = self._gauge
@@ -152,6 +157,12 @@ class Metrics:
             self._routes[route.name] = counts
             for target in asked:
                 self.target_info.labels(target.name, target.provider, target.model).set(1)
+
+    def breaker(self, event: BreakerChanged) -> None:
+        """Show the state of a circuit; those of models that only requests name share `_other`."""
+        known = (target for counts in self._routes.values() for target in counts.targets.values())
+        is_known = any(event.target == f"{target.provider}/{target.model}" for target in known)
+        self.breakers.labels(event.target if is_known else OTHER).set(_STATES[event.state])
 
     def priced(self, prices: Callable[[Target], Price | None]) -> None:
         """Count dollars from now on where a target's price is known."""

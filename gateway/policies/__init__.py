@@ -1,9 +1,10 @@
 """Policies: functions from a caller to a caller. Composed left to right, the leftmost is the outermost."""
 
 from gateway.policies.attempt import attempt
+from gateway.policies.breaker import Breaker
 from gateway.policies.bulkhead import Bulkhead
 from gateway.policies.compose import compose
 from gateway.policies.retry import retry
 from gateway.policies.validation import validated
 
-__all__ = ["Bulkhead", "attempt", "compose", "retry", "validated"]
+__all__ = ["Breaker", "Bulkhead", "attempt", "compose", "retry", "validated"]

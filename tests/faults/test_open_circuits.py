@@ -1,0 +1,54 @@
+"""The circuit breaker in a whole gateway, over real sockets: passed over at once, back again, seen in the metrics."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.policies import circuit
+from tests.support.gateways import Running, gateways
+
+pytestmark = pytest.mark.anyio
+
+ROUTE = "  r: {targets: [sim/bad, sim/good], launch: fallback, retries: 0}"
+DOWN = {"status": 503}
+
+
+async def asked(gateway: Running, times: int) -> list[str]:
+    """Ask some times; return which targets the upstream heard of, all of the answers being 200."""
+    before = len(gateway.sim.journal)
+    for _ in range(times):
+        reply = await gateway.post({"model": "r", "messages": [{"role": "user", "content": "Hello"}]})
+        assert reply.status == 200
+    return [body["model"] for body in gateway.received()[before:]]
+
+
+def state(gateway: Running) -> float:
+    return gateway.sample("hedgerow_breaker_state", target="sim/bad")
+
+
+async def test_a_target_that_is_down_is_not_asked_any_more() -> None:
+    """Five requests find out; the next three reach the second target alone. The gauge says open, and the log."""
+    async with gateways(ROUTE, {"bad": [DOWN], "good": {"answer": "Paris"}}) as gateway:
+        assert await asked(gateway, 5) == ["bad", "good"] * 5
+        assert state(gateway) == 2
+        assert await asked(gateway, 3) == ["good"] * 3
+        gateway.gateway.log.close()
+        assert gateway.written.getvalue().count(b'"event":"breaker"') == 1
+
+
+async def test_a_target_that_came_back_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its pause two probes close the circuit, and it serves the route alone as before."""
+    monkeypatch.setattr(circuit, "PAUSE", 0.0)
+    async with gateways(ROUTE, {"bad": [*[DOWN] * 6, {"answer": "Paris"}], "good": {"answer": "Paris"}}) as gateway:
+        assert await asked(gateway, 6) == ["bad", "good"] * 6
+        assert await asked(gateway, 5) == ["bad"] * 5
+        assert state(gateway) == 0
+
+
+async def test_the_only_target_is_asked_in_spite_of_its_circuit() -> None:
+    """A route of one target serves again with the first answer that the provider gives."""
+    route = "  r: {targets: [sim/bad], retries: 0}"
+    async with gateways(route, {"bad": [*[DOWN] * 7, {"answer": "Paris"}]}) as gateway:
+        body = {"model": "r", "messages": [{"role": "user", "content": "Hello"}]}
+        statuses = [(await gateway.post(body)).status for _ in range(8)]
+        assert statuses == [502] * 7 + [200]
