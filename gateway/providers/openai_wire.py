@@ -95,9 +95,10 @@ class OpenAIWire:
 
     async def _respond(self, target: Target, request: ChatRequest, native: Native) -> Outcome:
         stream = ResponsesStream if request.live else None
-        body = outgoing_response(target, native, live=request.live)
+        fields, dropped = outgoing_response(target, native, live=request.live)
         headers = {**request.headers, **native.headers}
-        return await self._upstream.ask(target, Call(self._urls["responses"], body, read_response, stream, headers))
+        call = Call(self._urls["responses"], written(fields), read_response, stream, headers, dropped)
+        return await self._upstream.ask(target, call)
 
     def _filled(self, target: Target, request: ChatRequest, wire: str, form: Form) -> Call:
         """Return the call that sends a form under the target's model."""
@@ -150,20 +151,22 @@ def _prompted(prompt: str, messages: Raw | None) -> list[Any]:
 _RESPONSES_WORDS = {"max_completion_tokens": "max_output_tokens", "max_tokens": "max_output_tokens"}
 
 
-def outgoing_response(target: Target, native: Native, *, live: bool) -> bytes:
-    """Return the upstream's request for a response: the client's fields in the client's bytes, the target's model.
+def outgoing_response(target: Target, native: Native, *, live: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the upstream's request for a response, in the client's bytes, and the names of what is not in it.
 
-    The target's prompt stands before the client's instructions; its params are the operator's and win.
+    The target's prompt stands before the client's instructions; its params may be named as chat completions name them.
     """
-    fields: dict[str, Any] = {"model": target.model, **native.fields}
+    kept, dropped = shaped(target, native.fields)
+    fields: dict[str, Any] = {"model": target.model, **kept}
     if live:
         fields["stream"] = _TRUE
     if target.prompt is not None:
         given = msgspec.json.decode(native.fields.get("instructions", Raw(b"null")))
         fields["instructions"] = f"{target.prompt}\n\n{given}" if given else target.prompt
-    for name, value in target.params.items():
+    for name in target.params:
         if name == "reasoning_effort":
-            fields["reasoning"] = {**msgspec.json.decode(fields.get("reasoning", b"{}")), "effort": value}
-        else:
-            fields[_RESPONSES_WORDS.get(name, name)] = value
-    return msgspec.json.encode(fields)
+            reasoning = msgspec.json.decode(native.fields.get("reasoning", Raw(b"{}"))) or {}
+            fields["reasoning"] = {**reasoning, "effort": fields.pop(name)}
+        elif name in _RESPONSES_WORDS:
+            fields[_RESPONSES_WORDS[name]] = fields.pop(name)
+    return fields, dropped

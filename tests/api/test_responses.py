@@ -306,6 +306,33 @@ async def test_a_target_that_has_responses_gets_and_gives_its_own_bytes() -> Non
     assert tokens == 1
 
 
+async def test_a_target_shapes_what_is_passed_on() -> None:
+    """The operator's prompt, params and dropped fields hold for responses as for chats, and the client is told."""
+    body = {"id": "r", "status": "completed", "output": [{"type": "message", "content": [{"text": "Paris"}]}]}
+    params = "{max_tokens: 9, reasoning_effort: low, temperature: 0}"
+    target = f"[{{model: own/gpt-5, prompt: Be kind., drop: [user], params: {params}}}]"
+    asked = {
+        "model": "one",
+        "input": QUESTION,
+        "instructions": "Be brief.",
+        "user": "u",
+        "reasoning": {"summary": "auto"},
+    }
+    async with native(Reply(body=json.dumps(body).encode()), target) as (running, server):
+        reply = await running.post(asked, "/v1/responses")
+        [sent] = server.received
+
+    assert sent.json == {
+        "model": "gpt-5",
+        "input": QUESTION,
+        "instructions": "Be kind.\n\nBe brief.",
+        "max_output_tokens": 9,
+        "reasoning": {"summary": "auto", "effort": "low"},
+        "temperature": 0,
+    }
+    assert reply.headers["x-hedgerow-dropped"] == "user"
+
+
 async def test_a_stream_of_a_target_that_has_responses_passes_event_by_event() -> None:
     """Every event keeps its name, its number and its bytes; only the response's `model` is another."""
     response = {"id": "resp_1", "model": "gpt-5-2025", "status": "in_progress", "output": []}
