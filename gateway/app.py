@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ from gateway.observe.log import Log
 from gateway.observe.metrics import Metrics
 from gateway.observe.prices import Prices
 from gateway.observe.tracing import RequestSpans, Traces, wanted
-from gateway.policies import Breaker, Bulkhead, attempt, compose, retry, validated
+from gateway.policies import Breaker, Budget, Bulkhead, attempt, compose, retry, validated
 from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
 from gateway.wires.operations import OPERATIONS
@@ -114,9 +115,12 @@ class Gateway:
         self.breaker: Breaker = Breaker(self._breaker_changed) if previous is None else previous.breaker
         self.breaker.listen = self._breaker_changed
         self.breaker.keep(kept)
+        self.budget: Budget = Budget() if previous is None else previous.budget
         self._bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
         self.metrics.sample(self._bulkhead.in_flight, self._bulkhead.waiting, 0.0)
-        call: Caller = compose(retry, self.breaker, self._bulkhead, attempt, validated)(self._ask)
+        call: Caller = compose(
+            partial(retry, budget=self.budget), self.breaker, self.budget, self._bulkhead, attempt, validated
+        )(self._ask)
         self._traces = Traces(settings.traces) if wanted(settings.traces, os.environ) else None
         if self._traces is not None:
             self._traces.know(settings.routes.values())

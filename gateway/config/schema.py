@@ -84,7 +84,7 @@ _PROVIDER_SETTINGS: Schema = {
             "maximum": 100_000,
             "writeOnly": False,
             "title": "a whole number from 1 to 100000",
-            "description": "How many calls may be in flight at once.",
+            "description": "How many calls may be in flight at once at most; fewer while it limits or times out.",
             "default": CONCURRENCY,
         },
         "responses": {

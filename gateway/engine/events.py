@@ -116,6 +116,13 @@ class Streamed(Struct, frozen=True):
     longest_gap: float
 
 
+class BudgetDenied(Struct, frozen=True):
+    """An extra call was not made, because its provider's budget for them is used up; `what` is `retry`."""
+
+    target: str
+    what: str
+
+
 BreakerState: TypeAlias = Literal["closed", "half_open", "open"]
 
 
@@ -148,6 +155,7 @@ Event: TypeAlias = (
     | Rescued
     | Verified
     | Streamed
+    | BudgetDenied
     | Finished
 )
 Listener: TypeAlias = Callable[[Event], None]

@@ -12,6 +12,7 @@ from gateway.domain import Answer, Price, Route, Target, Usage
 from gateway.engine.events import (
     Answered,
     Attempted,
+    BudgetDenied,
     Event,
     Failed,
     Finished,
@@ -52,6 +53,7 @@ class RouteCounts:
         self.attempt_seconds = _Bound(metrics.attempt_seconds.labels)
         self.failures = _Bound(lambda key: metrics.failures.labels(route, *key))
         self.superseded = _Bound(metrics.superseded.labels)
+        self.denied = _Bound(lambda key: metrics.denied.labels(*key))
         self.target_first_token = _Bound(metrics.target_first_token.labels)
         self.token_gap = _Bound(metrics.token_gap.labels)
         self.longest_gap = _Bound(metrics.longest_gap.labels)
@@ -146,6 +148,10 @@ class RequestCounts:
         self._of.failures[self._of.label(event.failure.target), event.failure.kind.value].inc()
         if event.failure.target == self._first:
             self._alone = "failed", event.duration
+
+    def denied(self, event: BudgetDenied) -> None:
+        """Count an extra call that was not made."""
+        self._of.denied[self._of.label(event.target), event.what].inc()
 
     def superseded(self, event: Superseded) -> None:
         """Count a branch that was cancelled."""
@@ -245,6 +251,7 @@ _COUNTS: dict[type, Callable[[RequestCounts, Any], None]] = {
     Selected: RequestCounts.selected,
     Spent: RequestCounts.spent,
     Streamed: RequestCounts.streamed,
+    BudgetDenied: RequestCounts.denied,
     Finished: RequestCounts.finished,
 }
 

@@ -90,6 +90,9 @@ class Metrics:
         )
         self.failures = counter("failures", "Branches that gave up after their retries.", "route", "target", "kind")
         self.superseded = counter("superseded", "Branches cancelled because another answer was selected.", "target")
+        self.denied = counter(
+            "budget_denied", "Extra calls that a provider's budget had no room for.", "target", "what"
+        )
         self.target_first_token = histogram(
             "target_first_token_seconds", "Time until a target's stream said its first words.", FIRST_TOKEN, "target"
         )

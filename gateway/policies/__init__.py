@@ -2,9 +2,10 @@
 
 from gateway.policies.attempt import attempt
 from gateway.policies.breaker import Breaker
+from gateway.policies.budget import Budget
 from gateway.policies.bulkhead import Bulkhead
 from gateway.policies.compose import compose
 from gateway.policies.retry import retry
 from gateway.policies.validation import validated
 
-__all__ = ["Breaker", "Bulkhead", "attempt", "compose", "retry", "validated"]
+__all__ = ["Breaker", "Budget", "Bulkhead", "attempt", "compose", "retry", "validated"]

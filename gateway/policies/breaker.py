@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 from fanin import Candidate
-from gateway.domain import Caller, ChatRequest, Deadline, Failure, FailureKind, Outcome, Target
+from gateway.domain import Answer, Caller, ChatRequest, Deadline, Failure, FailureKind, LiveStream, Outcome, Target
 from gateway.engine.events import BreakerChanged
 from gateway.policies.circuit import Circuit, Entry
 
@@ -64,6 +64,9 @@ class Breaker:
                     fair = now < deadline or deadline - started >= _FAIR * target.timeout
                     healthy = _healthy(outcome, fair=fair, overdue=now >= deadline)
                     self._left(key, passed, outcome, healthy, now)
+            if isinstance(outcome, Candidate) and not isinstance(outcome.payload, Answer):
+                stream = outcome.payload
+                stream.on_close(lambda: self._ended(key, stream, loop.time()))
             return outcome
 
         return within_circuit
@@ -98,6 +101,15 @@ class Breaker:
         self._announce(key, before, circuit)
         if healthy and circuit.forgettable(now):
             self._circuits.pop(key, None)
+
+    def _ended(self, key: _Key, stream: LiveStream, now: float) -> None:
+        """Note the end of a live stream, whose first words had counted as a success."""
+        if stream.failure is None or not stream.failure.kind.counts_against_health:
+            return
+        circuit = self._circuit(key, now)
+        before = circuit.state
+        circuit.broke_off(now)
+        self._announce(key, before, circuit)
 
     def _circuit(self, key: _Key, now: float) -> Circuit:
         circuit = self._circuits.get(key)

@@ -105,6 +105,15 @@ class Circuit:
         elif entry is Entry.PROBE and self.state == "half_open":
             self._open(now)
 
+    def broke_off(self, now: float) -> None:
+        """Note that an answer which had begun, and was counted as a success then, did not come to its end."""
+        if self.state == "half_open":
+            self._open(now)
+        elif self.state == "closed":
+            bucket = self._bucket(now)
+            bucket[0] -= bucket[0] > bucket[1]  # unless that success was older than the circuit
+            self._count(now, healthy=False)
+
     def cool(self, now: float, seconds: float) -> None:
         """Ask nothing for some seconds; a later, longer wish extends that, a shorter one does not end it."""
         self._cool_until = max(self._cool_until, now + min(seconds, COOLDOWN))

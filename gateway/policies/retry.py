@@ -11,6 +11,7 @@ import asyncio
 import tenacity
 
 from gateway.domain import Caller, ChatRequest, Deadline, Failure, Outcome, Target
+from gateway.policies.budget import Budget, put_off
 
 BASE = 0.5
 CAP = 8.0
@@ -19,23 +20,32 @@ _full_jitter = tenacity.wait_random_exponential(multiplier=BASE, max=CAP)
 _extra = tenacity.wait_random(0, 0.1)
 
 
-def retry(call: Caller) -> Caller:
+def retry(call: Caller, budget: Budget | None = None) -> Caller:
     """Call again up to `target.retries` times while the failure is retryable and the deadline leaves room.
 
     The first call is made directly; tenacity is entered only when it failed, since entering it costs more than the rest
     of a healthy call's bookkeeping. A live stream's candidate is a success: nothing is retried after its first words.
+    With a budget, a retry needs a place in it from its pause on; who finds none is not called again.
     """
 
     async def with_retries(target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
+        entered = False
+
         def worth_repeating(outcome: Outcome) -> bool:
             if not isinstance(outcome, Failure) or not outcome.kind.retryable:
+                return False
+            if entered and budget is not None and not put_off(outcome) and not budget.solvent(target):
                 return False
             return outcome.retry_after is None or outcome.retry_after <= target.patience
 
         outcome = await call(target, request, deadline)
         if not worth_repeating(outcome) or target.retries < 1:
             return outcome
+        paid = budget if isinstance(outcome, Failure) and not put_off(outcome) else None
+        if paid is not None and not paid.take(target, request, "retry"):
+            return outcome
         first: Outcome | None = outcome
+        entered = True
 
         async def again() -> Outcome:
             nonlocal first
@@ -51,7 +61,11 @@ def retry(call: Caller) -> Caller:
             sleep=asyncio.sleep,
             retry_error_callback=_last_outcome,
         )
-        return await retrying(again)
+        try:
+            return await retrying(again)
+        finally:
+            if paid is not None:
+                paid.give_back(target)
 
     return with_retries
 

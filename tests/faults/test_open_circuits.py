@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.policies import circuit
@@ -52,3 +54,26 @@ async def test_the_only_target_is_asked_in_spite_of_its_circuit() -> None:
         body = {"model": "r", "messages": [{"role": "user", "content": "Hello"}]}
         statuses = [(await gateway.post(body)).status for _ in range(8)]
         assert statuses == [502] * 7 + [200]
+
+
+async def test_streams_that_break_off_after_their_first_words_count() -> None:
+    """Ten streams begin and are cut: the tenth opens the circuit, and the next comes whole from the second target."""
+    async with gateways(ROUTE, {"bad": "cut=3&cut_by=fin", "good": {"answer": "Paris"}}) as gateway:
+        body = {"model": "r", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+        for _ in range(9):
+            await gateway.post(body)
+        assert state(gateway) == 0
+        await gateway.post(body)
+        assert state(gateway) == 2
+        assert b"[DONE]" in (await gateway.post(body)).body
+
+
+async def test_a_storm_of_failures_costs_hardly_more_calls_than_requests() -> None:
+    """Forty requests at once, all answered 503: at most 1.2 calls each, although the route would retry once."""
+    async with gateways("  r: {targets: [sim/bad], retries: 1}", {"bad": [DOWN]}) as gateway:
+        body = {"model": "r", "messages": [{"role": "user", "content": "Hello"}]}
+        async with asyncio.TaskGroup() as group:
+            replies = [group.create_task(gateway.post(body)) for _ in range(40)]
+        assert {reply.result().status for reply in replies} == {502}
+        assert len(gateway.sim.journal) <= 48
+        assert gateway.sample("hedgerow_budget_denied_total", target="sim/bad", what="retry") > 0
