@@ -32,7 +32,7 @@ async def simulators(*scripts: ScriptSource | None, seed: int = 0) -> AsyncItera
         ]
 
 
-async def eventually(condition: Callable[[], object], within: float = 1.0) -> None:
+async def eventually(condition: Callable[[], object], within: float = 10.0) -> None:
     """Wait until a condition holds; fails after `within` seconds."""
     end = time.monotonic() + within
     while not condition():
