@@ -79,7 +79,12 @@ async def test_nothing_is_booked_to_a_wrong_target_in_a_hundred_mixed_races() ->
 
         assert attempts(SOON, "answered") == TIMES
         assert attempts(LATE, "superseded") == TIMES
-        assert attempts(DEAD, "transient") + attempts(DEAD, "superseded") == TIMES
+        refused = sum(
+            running.sample("hedgerow_failures_total", route=f"r{n}", target=f"sim/{DEAD}", kind="circuit_open")
+            for n in range(len(orders))
+        )
+        assert attempts(DEAD, "transient") + attempts(DEAD, "superseded") + refused == TIMES
+        assert refused > 0
         assert attempts(DEAD, "answered") == attempts(LATE, "answered") == 0
         assert [attempts(target, "transient") for target in (LATE, SOON)] == [0, 0]
         for target, tokens in ((SOON, running.sim.ledger[SOON].generated), (LATE, 0), (DEAD, 0)):
