@@ -21,13 +21,13 @@ from gateway.api.relay import RelayDialect, Upload
 from gateway.api.responses import ResponsesDialect
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Outcome, ProviderSettings, Route, Settings, Target
-from gateway.engine.events import BreakerChanged, Event, Listener, Observer
+from gateway.engine.events import BreakerChanged, Event, KeyDisabled, KeyEnabled, Listener, Observer
 from gateway.observe.counting import asked_by
 from gateway.observe.log import Log
 from gateway.observe.metrics import Metrics
 from gateway.observe.prices import Prices
 from gateway.observe.tracing import RequestSpans, Traces, wanted
-from gateway.policies import Breaker, Budget, Bulkhead, attempt, compose, retry, validated
+from gateway.policies import Breaker, Budget, Bulkhead, Credentials, attempt, compose, retry, validated
 from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
 from gateway.wires.operations import OPERATIONS
@@ -118,9 +118,11 @@ class Gateway:
         self.budget: Budget = Budget() if previous is None else previous.budget
         self._bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
         self.metrics.sample(self._bulkhead.in_flight, self._bulkhead.waiting, 0.0)
-        call: Caller = compose(
-            partial(retry, budget=self.budget), self.breaker, self.budget, self._bulkhead, attempt, validated
-        )(self._ask)
+        self.credentials: Credentials = Credentials(self._key_changed) if previous is None else previous.credentials
+        self.credentials.take_over(kept, self._key_changed)
+        retrying = partial(retry, budget=self.budget)
+        guards = (self.credentials, retrying, self.breaker, self.budget, self._bulkhead)
+        call: Caller = compose(*guards, attempt, validated)(self._ask)
         self._traces = Traces(settings.traces) if wanted(settings.traces, os.environ) else None
         if self._traces is not None:
             self._traces.know(settings.routes.values())
@@ -169,6 +171,10 @@ class Gateway:
     def _breaker_changed(self, event: BreakerChanged) -> None:
         self.metrics.breaker(event)
         self.log.say("breaker", target=event.target, state=event.state)
+
+    def _key_changed(self, event: KeyDisabled | KeyEnabled) -> None:
+        self.metrics.key(event)
+        self.log.key(event)
 
     def _adhoc(self, model: str, overrides: Mapping[str, Any]) -> Route:
         return adhoc_route(model, overrides, self.settings)

@@ -88,8 +88,8 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 class Failure(fanin.Failure):
     """One target's failure, with what the edges need: `retry_after` in seconds, the upstream's status and error object.
 
-    `headers` are the upstream's as they came. `detail` is our own sentence. `error` is the upstream's error object and
-    is shown to a client only where `kind.caller_should_know`.
+    `headers` are the upstream's as they came, `again` is its own word on whether to ask once more. `detail` is our own
+    sentence. `error` is the upstream's error object and is shown to a client only where `kind.caller_should_know`.
     """
 
     kind: FailureKind
@@ -97,6 +97,12 @@ class Failure(fanin.Failure):
     status: int | None = None
     error: Mapping[str, Any] | None = field(default=None, repr=False)
     headers: Headers = field(default=(), repr=False)
+    again: bool | None = None
+
+    @property
+    def retryable(self) -> bool:
+        """Whether to ask the same target again: what the provider says, else what the kind says."""
+        return self.kind.retryable if self.again is None else self.again
 
 
 class Usage(Struct, frozen=True):
@@ -218,7 +224,7 @@ class Target:
     `timeout` is the limit of one attempt in seconds, `retries` counts the calls beyond the first, and `patience` is the
     longest Retry-After in seconds that is waited for: short where another target would be asked instead. `prefill` says
     that the model goes on with a last message of the assistant's; it holds further fields of that message. `price` is
-    the operator's own word on what its tokens cost.
+    the operator's own word on what its tokens cost, `context` the model's window in tokens.
 
     Of the client's fields `drop` are left out, `rename` go under another name, and `defaults` fill in what it did not
     send; `params` win over all. `on_unsupported` says what becomes of a field that the provider cannot do: `fail` is
@@ -240,6 +246,7 @@ class Target:
     timeout: float = 60.0
     first_token: float = math.inf
     idle: float = 30.0
+    context: int | None = None
     retries: int = 1
     patience: float = 120.0
     weight: float = 1.0
@@ -262,6 +269,7 @@ class Route:
 
     What becomes of a stream: with `warm` the siblings of the one that is passed on stand by to continue it, with
     `buffered` it is replayed once a whole answer is in, with `verified` it is passed on while the siblings vote on it.
+    `evades` says that after a content policy's refusal the next target is asked.
     """
 
     name: str
@@ -272,6 +280,7 @@ class Route:
     warm: bool = False
     buffered: bool = False
     verified: bool = False
+    evades: bool = False
 
 
 def _ignore(_: object) -> None:
@@ -342,6 +351,7 @@ class Plan(Struct, frozen=True):
     continued: bool = False
     warm: bool = False
     verify: fanin.Rule | None = None
+    evades: bool = False
 
 
 Caller: TypeAlias = Callable[[Target, ChatRequest, Deadline], Awaitable[Outcome]]

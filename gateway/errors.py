@@ -233,19 +233,31 @@ def branch(failure: Failure, durations: Mapping[str, float]) -> dict[str, Any]:
     return described
 
 
+_OPERATORS = {FailureKind.CREDENTIAL, FailureKind.QUOTA, FailureKind.MODEL_GONE}
+"""What only the operator can mend: such a branch says nothing about the request, and waiting does not help it."""
 _OVERLOADED = {FailureKind.RATE_LIMITED, FailureKind.CIRCUIT_OPEN, FailureKind.BULKHEAD_FULL}
+_PASSING = {*_OVERLOADED, FailureKind.TRANSIENT, FailureKind.TIMEOUT, FailureKind.STALLED}
 
 
 def _fuse(kinds: Sequence[FailureKind]) -> tuple[int, str, str]:
-    """Return status, type and code of the most useful answer to a client whose every branch failed."""
-    if kinds and all(kind.caller_should_know for kind in kinds):
+    """Return status, type and code of the most useful answer to a client whose every branch failed.
+
+    The branches that only the operator can mend are left out unless there are no others: if one provider finds fault
+    with the request and the other refuses our key, then the request is at fault. A 400 beside a 503 is no 400, since
+    the same request may be answered later. Where anybody asked for patience and the others may pass, too, it is 503.
+    """
+    opinions = [kind for kind in kinds if kind not in _OPERATORS]
+    if kinds and not opinions:
+        gone = FailureKind.MODEL_GONE in kinds
+        return 502, "server_error", "all_targets_failed" if gone else "upstream_credentials_refused"
+    if opinions and all(kind.caller_should_know for kind in opinions):
         return 400, "invalid_request_error", "all_targets_refused"
-    if kinds and all(kind is FailureKind.RATE_LIMITED for kind in kinds):
+    if opinions and all(kind is FailureKind.RATE_LIMITED for kind in opinions):
         return 429, "rate_limit_error", "rate_limit_exceeded"
-    if kinds and all(kind in _OVERLOADED for kind in kinds):
-        return 503, "server_error", "overloaded"
-    if kinds and all(kind in {FailureKind.TIMEOUT, FailureKind.STALLED} for kind in kinds):
+    if opinions and all(kind in {FailureKind.TIMEOUT, FailureKind.STALLED} for kind in opinions):
         return 504, "server_error", "deadline_exceeded"
+    if not _OVERLOADED.isdisjoint(opinions) and _PASSING.issuperset(opinions):
+        return 503, "server_error", "overloaded"
     return 502, "server_error", "all_targets_failed"
 
 

@@ -70,6 +70,7 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
             timeout=_timeout(target, timeout, limit, faults),
             first_token=_first_token(target, first_token, timeout, faults),
             idle=_seconds(target, "idle", idle),
+            context=_tokens(target.get("context")),
             retries=node.get("retries", RETRIES),
             weight=float(target.get("weight", 1.0)),
             priority=priority,
@@ -87,7 +88,8 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
     _check_scorers(node, rule, count, defined, faults)
     launch = _launch(node, count, faults)
     warm, buffered, verified = _streaming(node, count, launch, rule, faults)
-    return Route(name, _hurried(targets, launch), launch, rule, deadline, warm, buffered, verified)
+    evades = node.get("on_filtered") == "next"
+    return Route(name, _hurried(targets, launch), launch, rule, deadline, warm, buffered, verified, evades)
 
 
 def _streaming(node: Node, count: int, launch: Launch, rule: fanin.Rule, faults: Faults) -> tuple[bool, bool, bool]:
@@ -145,6 +147,10 @@ def _price(node: Node | None) -> Price | None:
     dollars = {} if node is None else node.plain()
     sound = all(isinstance(dollars.get(kind), (int, float)) for kind in ("input", "output"))
     return Price(float(dollars["input"]), float(dollars["output"])) if sound else None
+
+
+def _tokens(written: int | str | None) -> int | None:
+    return int(written.removesuffix("k")) * 1000 if isinstance(written, str) else written
 
 
 def _first_token(node: Node, default: float, timeout: float, faults: Faults) -> float:

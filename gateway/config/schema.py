@@ -202,6 +202,15 @@ _TARGET: Schema = {
                 },
                 "first_token": _duration("The limit until the first words of a stream; by default the route's."),
                 "idle": _duration("The longest silence between two events of a stream; by default the route's."),
+                "context": {
+                    "title": "a number of tokens such as 128k",
+                    "description": "The model's context window: a prompt that was too long for another target goes to "
+                    "the one with a larger window next, and to none whose window is no larger.",
+                    "anyOf": [
+                        {"type": "integer", "minimum": 1, "title": "a number of tokens such as 128k"},
+                        {"type": "string", "pattern": "^[1-9][0-9]{0,8}k$", "title": "a number of tokens such as 128k"},
+                    ],
+                },
                 "weight": {
                     "type": "number",
                     "exclusiveMinimum": 0,
@@ -328,6 +337,14 @@ _ROUTE: Schema = {
         "idle": {
             **_duration("The longest silence between two events of a stream; pings and comments do not end it."),
             "default": written(IDLE),
+        },
+        "on_filtered": {
+            "type": "string",
+            "enum": ["fail", "next"],
+            "title": "fail or next",
+            "description": "What a content policy's refusal does to targets that have not been asked yet: none of "
+            "them is asked, or the next one.",
+            "default": "fail",
         },
         "retries": {
             "type": "integer",

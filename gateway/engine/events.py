@@ -133,6 +133,23 @@ class BreakerChanged(Struct, frozen=True):
     state: BreakerState
 
 
+class KeyDisabled(Struct, frozen=True):
+    """A provider refused the gateway's key, which is not used for a while: somebody has to look after it.
+
+    `provider` is followed by `/model` where only that model was refused; `reason` is `credential` or `quota`. It
+    belongs to the process, not to one request.
+    """
+
+    provider: str
+    reason: str
+
+
+class KeyEnabled(Struct, frozen=True):
+    """A key that was disabled is used again: it works, or the configuration has a new one."""
+
+    provider: str
+
+
 class Finished(Struct, frozen=True):
     """The response is complete, or the client left (status 499). `overhead` is the gateway's own share of the time."""
 

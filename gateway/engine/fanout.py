@@ -78,9 +78,7 @@ async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
         flight.launch(plan.launch.initial)
         while not kept:
             for outcome in await flight.landed():
-                ballot = ballot.add(outcome)
-                if isinstance(outcome, Failure):
-                    flight.launch()
+                ballot = flight.take(outcome, ballot)
             if flight.over:
                 ballot = flight.closed(ballot)
             ballot, selection = await _advised(plan.select, ballot, request, flight)
@@ -205,6 +203,37 @@ class _Flight:
         self._queue.extend(target for target in self._plan.targets if target.name in names)
         self.launch(len(names))
         return replace(ballot, failures=tuple(f for f in ballot.failures if f.target not in names))
+
+    def take(self, outcome: Outcome, ballot: Ballot) -> Ballot:
+        """Add what landed to the ballot; after a failure, ask the next target."""
+        ballot = ballot.add(outcome)
+        if isinstance(outcome, Failure):
+            for passed in self._pass_over(outcome):
+                ballot = ballot.add(passed)
+            self.launch()
+        return ballot
+
+    def _pass_over(self, failure: Failure) -> Iterable[Failure]:
+        """Take out of the queue whom it makes no sense to ask after this failure; return a failure for each.
+
+        A prompt that was too long goes to the targets with a larger window first, then to those whose window is not
+        known. What a content policy refused is not carried from one provider to the next unless the route says so.
+        """
+        if failure.kind is FailureKind.CONTEXT_LENGTH:
+            window = next(target.context for target in self._plan.targets if target.name == failure.target)
+            if window is None:
+                return ()
+            passed = [target for target in self._queue if target.context is not None and target.context <= window]
+            left = [target for target in self._queue if target not in passed]
+            self._queue = deque(sorted(left, key=lambda target: target.context is None))
+            detail = f"not asked: its window is no larger than that of {failure.target}"
+        elif failure.kind is FailureKind.FILTERED and not self._plan.evades:
+            passed = list(self._queue)
+            self._queue.clear()
+            detail = f"not asked: a content policy refused at {failure.target}"
+        else:
+            return ()
+        return [Failure(target.name, failure.kind, detail) for target in passed]
 
     async def _branch(self, target: Target) -> None:
         started = self._loop.time()

@@ -36,6 +36,7 @@ def plan(route: Route, *, stream: bool, now: float, limit: float = math.inf) -> 
         continued=warm or (live and any(target.prefill is not None for target in route.targets)),
         warm=warm,
         verify=verify,
+        evades=route.evades,
     )
 
 
@@ -60,11 +61,14 @@ def describe(route: Route) -> str:
         f"  deadline  {route.deadline:g} s, then decides on what has arrived"
         + ("; for a stream, until its first words" if route.select.live else "")
     )
+    if route.evades and initial < len(route.targets):
+        lines.append("  filtered  asks the next target after a content policy's refusal")
     lines.append("  targets   in order of priority")
     for target in route.targets:
         extras = [f"timeout {target.timeout:g} s", f"retries {target.retries}"]
         if route.select.live:
             extras += [f"first words {min(target.first_token, target.timeout):g} s", f"idle {target.idle:g} s"]
+        extras += [f"window {target.context} tokens"] * (target.context is not None)
         extras += [f"weight {target.weight:g}"] * (target.weight != 1.0)
         extras += ["own prompt"] * (target.prompt is not None)
         extras += ["continues what others began"] * (target.prefill is not None)

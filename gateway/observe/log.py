@@ -17,7 +17,18 @@ import msgspec
 import structlog
 
 from gateway.domain import Secret
-from gateway.engine.events import Answered, Event, Failed, Finished, Listener, Selected, SelectorFaulted, Superseded
+from gateway.engine.events import (
+    Answered,
+    Event,
+    Failed,
+    Finished,
+    KeyDisabled,
+    KeyEnabled,
+    Listener,
+    Selected,
+    SelectorFaulted,
+    Superseded,
+)
 from gateway.observe.console import line as console_line
 
 FLUSH_EVERY = 0.1
@@ -90,6 +101,13 @@ class Log:
     def warning(self, event: str, **fields: Any) -> None:
         """Log something of the process's own life that somebody should look at."""
         self._log.warning(event, **fields)
+
+    def key(self, event: KeyDisabled | KeyEnabled) -> None:
+        """Log, once, that a provider's key was refused or works again."""
+        if isinstance(event, KeyDisabled):
+            self._log.error("provider.key_disabled", provider=event.provider, reason=event.reason)
+        else:
+            self._log.info("provider.key_enabled", provider=event.provider)
 
     def close(self) -> None:
         """Write what is still held back."""

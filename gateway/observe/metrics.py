@@ -21,7 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from gateway.domain import Price, Route, Target
-from gateway.engine.events import BreakerChanged
+from gateway.engine.events import BreakerChanged, KeyDisabled, KeyEnabled
 from gateway.observe import genai
 from gateway.observe.counting import OTHER, RequestCounts, RouteCounts, asked_by
 from gateway.observe.process import Usage
@@ -137,6 +137,7 @@ class Metrics:
         self.calls = gauge("calls_in_flight", "Calls to a provider under way.", "livesum", "provider")
         self.waiting = gauge("calls_waiting", "Calls that wait for room at a provider.", "livesum", "provider")
         self.breakers = gauge("breaker_state", "Circuit: 0 closed, 1 half open, 2 open.", "livemax", "target")
+        self.disabled = gauge("key_disabled", "1 while a refused key is not used.", "livemax", "provider")
 
     def _process(self) -> None:
         gauge = self._gauge
@@ -187,6 +188,10 @@ class Metrics:
         self.cpu.inc(self._usage.cpu_since())
         self.memory.set(self._usage.resident())
         self.tell()
+
+    def key(self, event: KeyDisabled | KeyEnabled) -> None:
+        """Say whether a provider's key is in use."""
+        self.disabled.labels(event.provider).set(float(isinstance(event, KeyDisabled)))
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
         """Serve `/metrics` from a thread of its own, so that a scrape never holds up a request; return its stop."""

@@ -5,7 +5,8 @@ from gateway.policies.breaker import Breaker
 from gateway.policies.budget import Budget
 from gateway.policies.bulkhead import Bulkhead
 from gateway.policies.compose import compose
+from gateway.policies.credentials import Credentials
 from gateway.policies.retry import retry
 from gateway.policies.validation import validated
 
-__all__ = ["Breaker", "Budget", "Bulkhead", "attempt", "compose", "retry", "validated"]
+__all__ = ["Breaker", "Budget", "Bulkhead", "Credentials", "attempt", "compose", "retry", "validated"]

@@ -32,7 +32,7 @@ def retry(call: Caller, budget: Budget | None = None) -> Caller:
         entered = False
 
         def worth_repeating(outcome: Outcome) -> bool:
-            if not isinstance(outcome, Failure) or not outcome.kind.retryable:
+            if not isinstance(outcome, Failure) or not outcome.retryable:
                 return False
             if entered and budget is not None and not put_off(outcome) and not budget.solvent(target):
                 return False

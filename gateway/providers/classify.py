@@ -13,6 +13,7 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import aiohttp
@@ -36,7 +37,12 @@ def from_response(target: str, status: int, headers: Mapping[str, str], body: by
     elif kind is FailureKind.TRANSIENT:
         # Answers of every status carry rate-limit resets; only an explicit Retry-After speaks about this failure.
         wait = explicit(headers, datetime.now(UTC))
-    return _failure(target, kind, report, status, wait)
+    failure = _failure(target, kind, report, status, wait)
+    again = _AGAIN.get(headers.get("x-should-retry", ""))
+    return failure if again is None else replace(failure, again=again)
+
+
+_AGAIN = {"true": True, "false": False}
 
 
 def from_error_object(target: str, error: object, status: int | None) -> Failure:

@@ -92,7 +92,7 @@ async def test_unknown_request_fields_reach_the_upstream_and_our_own_field_does_
 
 async def test_an_explanation_comes_only_when_asked_for() -> None:
     """One extra field with candidates, failures, tally and timings; nothing without asking."""
-    routes = "  three: {targets: [sim/a, sim/b, 'sim/c?status=401'], select: {defer: majority}}"
+    routes = "  three: {targets: [sim/a, sim/b, 'sim/c?status=404'], select: {defer: majority}}"
     async with gateways(routes, SCRIPT) as running:
         plain = (await running.post({"model": "three", "messages": HELLO})).json
         asked = (await running.post({"model": "three", "messages": HELLO, "hedgerow": {"explain": True}})).json
@@ -103,7 +103,7 @@ async def test_an_explanation_comes_only_when_asked_for() -> None:
     assert told["tally"] == {"paris": 2} or list(told["tally"].values()) == [2]
     assert {candidate["target"] for candidate in told["candidates"]} == {"sim/a", "sim/b"}
     assert [(failure["target"], failure["kind"]) for failure in told["failures"]] == [
-        ("sim/c?status=401", "credential")
+        ("sim/c?status=404", "model_gone")
     ]
     assert all(candidate["ms"] > 0 for candidate in told["candidates"])
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 RIGHT = "The answer is three hundred and ninety one."
 SCRIPT = {"good": {"answer": RIGHT}, "bad": {"answer": RIGHT, "gap": 0.002}}
-STAGED = "targets: ['sim/bad?{}', sim/good], launch: fallback, retries: 2"
+STAGED = "targets: [{{model: 'sim/bad?{}', first_token: {}}}, sim/good], launch: fallback, retries: 2"
 
 
 async def ask(running: Running, *, stream: bool = False, **headers: str) -> Reply:
@@ -35,7 +35,7 @@ def tried(running: Running) -> int:
 )
 async def test_a_stream_without_words_is_left_for_the_next_target_and_not_tried_again(words: str) -> None:
     """Headers, roles and pings are no words, and nobody waits for a whole minute; a plain proxy waits on."""
-    async with gateways(f"  r: {{{STAGED.format(words)}, first_token: 150ms}}", SCRIPT) as running:
+    async with gateways(f"  r: {{{STAGED.format(words, '150ms')}}}", SCRIPT) as running:
         reply = await ask(running, stream=True)
         assert (reply.headers["x-hedgerow-target"], b"[DONE]" in reply.body) == ("sim/good", True)
         assert tried(running) == 1
@@ -49,7 +49,7 @@ async def test_a_stream_without_words_is_left_for_the_next_target_and_not_tried_
 
 async def test_a_whole_answer_is_not_held_to_the_limit_for_first_words() -> None:
     """Without streaming all words come at once, at the end."""
-    async with gateways(f"  r: {{{STAGED.format('latency=0.3')}, first_token: 100ms}}", SCRIPT) as running:
+    async with gateways(f"  r: {{{STAGED.format('latency=0.3', '100ms')}}}", SCRIPT) as running:
         assert (await ask(running)).headers["x-hedgerow-target"] == "sim/bad?latency=0.3"
         assert (await ask(running, stream=True)).headers["x-hedgerow-target"] == "sim/good"
 

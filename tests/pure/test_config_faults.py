@@ -76,7 +76,7 @@ hedgerow.yaml:2: providers.openai.api_key: the variable OPENAI_KEY is not set, e
 hedgerow.yaml:2: providers.openai.concurency: unknown key, expected one of api, base_url, api_key, headers, query, concurrency, responses, api_version, region, project, options; did you mean `concurrency`?
 hedgerow.yaml:3: providers.local.base_url: found "127.0.0.1:8000", expected an address such as http://127.0.0.1:8000/v1, without user, password and query
 hedgerow.yaml:6: routes.reliable.targets[0]: found "opnai/gpt-5", expected a provider of this file before the slash (openai, local); did you mean `openai`?
-hedgerow.yaml:7: routes.reliable.lauch: unknown key, expected one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, retries; did you mean `launch`?
+hedgerow.yaml:7: routes.reliable.lauch: unknown key, expected one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, on_filtered, retries; did you mean `launch`?
 hedgerow.yaml:8: routes.reliable.deadline: found 20, expected a duration such as "20s"
 hedgerow.yaml:9: routes.reliable.select.majority.agree: found 3, expected at most the number of targets, 2
 hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
@@ -84,7 +84,7 @@ hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
     assert refused.value.faults[4] == Fault(
         path="routes.reliable.lauch",
         fault="unknown key",
-        expected="one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, retries",
+        expected="one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, on_filtered, retries",
         cure="did you mean `launch`?",
         line=7,
     )
@@ -109,6 +109,7 @@ hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
         (["deadline: 11m"], 'deadline: found "11m", expected a duration of at most 10m'),
         (["timeout: true"], 'timeout: found true, expected a duration such as "20s"'),
         (["timeout: 10s", "first_token: 15s"], 'first_token: found "15s", expected at most the timeout of 10s'),
+        (["on_filtered: never"], 'on_filtered: found "never", expected fail or next'),
         (["idle: 30"], 'idle: found 30, expected a duration such as "20s"'),
         (["timeout: 2m1s"], 'timeout: found "2m1s", expected at most the route\'s deadline of 2m'),
         (["retries: -1"], "retries: found -1, expected a whole number from 0 to 10"),
@@ -125,7 +126,7 @@ hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
         (["retries: ${LONG}"], "retries: found text (not shown), expected a whole number from 0 to 10"),
         (["on_abstain: 3"], "on_abstain: found 3, expected priority or fail"),
         (["on_abstain: first"], 'on_abstain: found "first", expected priority or fail'),
-        (["bufer: full"], "bufer: unknown key, expected one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, retries; did you mean `buffer`?"),
+        (["bufer: full"], "bufer: unknown key, expected one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, on_filtered, retries; did you mean `buffer`?"),
         (["standby: hot"], 'standby: found "hot", expected cold or warm'),
         (["launch: fallback", "standby: warm"], 'standby: found "warm", expected cold, or a launch that asks several targets at once'),
         (["buffer: full", "standby: warm"], 'standby: found "warm", expected cold with `buffer: full`, which shows no stream before it is whole'),
@@ -179,6 +180,7 @@ def test_a_route_has_a_list_of_targets_of_bounded_length(targets: str, expected:
         ("{model: openai/x, weight: 0}", ".weight: found 0, expected a number above 0"),
         ("{model: openai/x, weight: heavy}", '.weight: found "heavy", expected a number above 0'),
         ("{model: openai/x, timeout: 5s, first_token: 6s}", '.first_token: found "6s", expected at most the timeout of 5s'),
+        ("{model: openai/x, context: 128K}", '.context: found "128K", expected a number of tokens such as 128k'),
         ("{model: openai/x, timeout: 3m}", '.timeout: found "3m", expected at most the route\'s deadline of 2m'),
         ("{model: openai/x, name: 'a,b'}", '.name: found "a,b", expected up to 128 printable ASCII characters without spaces and commas, not beginning with `/`'),
         ("{model: openai/x, name: local/qwen3}", '.name: found "local/qwen3", expected each name once in a route'),
@@ -191,7 +193,7 @@ def test_a_route_has_a_list_of_targets_of_bounded_length(targets: str, expected:
         ("{model: openai/x, rename: {a: b, b: c}}", '.rename.a: found "b", expected a name that no other field is renamed to or from'),
         ("{model: openai/x, drop: [a], rename: {a: b}}", ".rename.a: a field that is also dropped, expected it in one of both"),
         ("{model: openai/x, on_unsupported: ignore}", '.on_unsupported: found "ignore", expected fail or drop'),
-        ("{model: openai/x, promt: hi}", ".promt: unknown key, expected one of model, name, prompt, params, drop, rename, defaults, on_unsupported, same_as, timeout, prefill, price, first_token, idle, weight; did you mean `prompt`?"),
+        ("{model: openai/x, promt: hi}", ".promt: unknown key, expected one of model, name, prompt, params, drop, rename, defaults, on_unsupported, same_as, timeout, prefill, price, first_token, idle, context, weight; did you mean `prompt`?"),
         ("local/Qwen 3 ünlü", ': found "local/Qwen 3 ünlü", expected a `name` beside it, as headers and metrics take only up to 128 printable ASCII characters without spaces and commas, not beginning with `/`'),
     ],
 )  # fmt: skip
