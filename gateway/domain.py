@@ -256,11 +256,28 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Map:
+    """How a long message is asked part by part: parts of at most `size` characters, `most` of them, `parallel` at once.
+
+    `by` is `paragraphs` or `characters`: where a part may end.
+    """
+
+    by: str = "paragraphs"
+    size: int = 4000
+    parallel: int = 8
+    most: int = 32
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
-    """How many targets start at once, and after how many seconds the next one starts by itself (infinity: never)."""
+    """How many targets start at once, and after how many seconds the next one starts by itself (infinity: never).
+
+    With a `map` that is said of each part of the request's last message.
+    """
 
     initial: int = 1
     stagger: float = math.inf
+    map: Map | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +334,7 @@ class ChatRequest(Struct, frozen=True):
     hears the events of this request (see engine/events.py). `insist` says that nobody else is left to ask: an open
     circuit lets it pass. `native` is the same request as the client wrote it, where
     it was written in another dialect that one of the targets speaks; with it, `fields` are its translation, or empty if
-    all targets speak it.
+    all targets speak it. `parts` are what a route that maps asks one by one, where the client split it itself.
     """
 
     id: str
@@ -330,6 +347,7 @@ class ChatRequest(Struct, frozen=True):
     listen: Callable[[Any], None] = _ignore
     insist: bool = False
     native: Native | None = None
+    parts: tuple[str, ...] = ()
 
 
 class Plan(Struct, frozen=True):

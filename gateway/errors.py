@@ -14,6 +14,7 @@ HedgerowError                    status  type
 ├── Overloaded                      503  server_error
 ├── ShuttingDown                    503  server_error
 ├── AllTargetsFailed       fused  400 to 504, fused from the branches' failures
+│   └── PartFailed         the same, of one part of a request that was split
 ├── Abstained                       502  selector_abstained
 └── StreamBroken           in-band, after the first words were sent
 """
@@ -194,7 +195,7 @@ class AllTargetsFailed(HedgerowError):
 
     def __init__(self, failures: Sequence[Failure], durations: Mapping[str, float] | None = None) -> None:
         self.failures = tuple(failures)
-        self._durations = durations or {}
+        self.durations = durations or {}
         self.status, self.type, self.code = _fuse([failure.kind for failure in failures])
         told = next((f for f in failures if f.error and f.kind.caller_should_know), None)
         if self.status == 400 and told and told.error:
@@ -207,7 +208,7 @@ class AllTargetsFailed(HedgerowError):
             super().__init__("No target answered. " + " ".join(self._line(failure) for failure in failures))
 
     def _line(self, failure: Failure) -> str:
-        after = self._durations.get(failure.target)
+        after = self.durations.get(failure.target)
         took = "" if after is None else f" after {after:.2f} s"
         return f"{failure.target}: {failure.kind.value}{took} ({failure.detail})."
 
@@ -222,7 +223,21 @@ class AllTargetsFailed(HedgerowError):
     @property
     def extra(self) -> Mapping[str, Any]:
         """One line a branch, without any upstream text."""
-        return {"hedgerow": {"branches": [branch(failure, self._durations) for failure in self.failures]}}
+        return {"hedgerow": {"branches": [branch(failure, self.durations) for failure in self.failures]}}
+
+
+class PartFailed(AllTargetsFailed):
+    """No target answered one part of a request that was split; parts count from 1."""
+
+    def __init__(self, part: int, count: int, failed: AllTargetsFailed) -> None:
+        super().__init__(failed.failures, failed.durations)
+        self.args = (f"Part {part} of {count}: {failed}",)
+        self._part = part
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """The part and its branches."""
+        return {"hedgerow": {"part": self._part, **super().extra["hedgerow"]}}
 
 
 def branch(failure: Failure, durations: Mapping[str, float]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from gateway.domain import Form
 from gateway.errors import InvalidRequest
 
 MOST_FIELDS = 1000
-_OURS = ("explain", "launch", "select")
+_OURS = ("explain", "launch", "map", "select")
 _PRIVATE = frozenset(
     {"api_base", "api_key", "api_version", "base_url", "custom_llm_provider", "extra_headers", "headers", "model_list"}
 )
@@ -26,7 +26,8 @@ _fields: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, R
 class Asked(Struct, frozen=True):
     """What the client asked: `fields` is everything but `model`, `stream` and `hedgerow`.
 
-    `overrides` holds the request's own `select` and `launch`, as they came; `form` the request, if it is no JSON.
+    `overrides` holds the request's own `select` and `launch`, as they came; `form` the request, if it is no JSON;
+    `parts` its own list of parts for a route that maps.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Asked(Struct, frozen=True):
     explain: bool
     overrides: dict[str, Any]
     form: Form | None = None
+    parts: tuple[str, ...] = ()
 
 
 def parse(body: bytes) -> Asked:
@@ -60,7 +62,8 @@ def parse(body: bytes) -> Asked:
     ours: dict[str, Any] = field(fields, "hedgerow", dict, 'an object such as {"explain": true}', default={}) or {}
     explain = _explain(ours)
     ours.pop("explain", None)
-    return Asked(model, fields, stream, explain, ours)
+    parts = _parts(ours.pop("map", [])) if ours else ()
+    return Asked(model, fields, stream, explain, ours, parts=parts)
 
 
 def refuse_private(names: Iterable[str]) -> None:
@@ -113,6 +116,12 @@ def _explain(ours: dict[str, Any]) -> bool:
     if not isinstance(explain, bool):
         raise InvalidRequest(f"`hedgerow.explain` is {explain!r}, expected true or false.", param="hedgerow.explain")
     return explain
+
+
+def _parts(given: Any) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(part, str) for part in given):
+        raise InvalidRequest("`hedgerow.map` is no list of texts, expected the parts to ask.", param="hedgerow.map")
+    return tuple(given)
 
 
 def _reason(exc: Exception) -> str:

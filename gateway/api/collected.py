@@ -7,10 +7,15 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from gateway.domain import Answer
 
 _choices = msgspec.json.Decoder(list[dict[str, Raw]])
+_message = msgspec.json.Decoder(dict[str, Any])
+_reason = msgspec.json.Decoder(str | None)
+_NULL = Raw(b"null")
+_LEAST_COMPLETE = ("length", "content_filter", "tool_calls")
 _usage = msgspec.json.Decoder(dict[str, Any] | None)
 
 
@@ -24,13 +29,34 @@ def together(first: Answer, answers: Sequence[Answer]) -> Answer:
     ]
     for index, choice in enumerate(choices):
         choice["index"] = index
-    fields = {**first.fields, "choices": Raw(msgspec.json.encode(choices))}
+    return billed(Answer({**first.fields, "choices": Raw(msgspec.json.encode(choices))}, first.usage), answers)
+
+
+def joined(text: str, answers: Sequence[Answer]) -> Answer:
+    """Return one answer of one choice that says `text`, and calls the tools that any of them calls.
+
+    It is as complete as the least complete of them: cut if one was.
+    """
+    choices = [_choices.decode(answer.fields["choices"])[0] for answer in answers]
+    messages = [_message.decode(choice["message"]) for choice in choices]
+    message: dict[str, Any] = {**messages[0], "content": text}
+    if calls := [call for each in messages for call in each.get("tool_calls") or ()]:
+        message["tool_calls"] = calls
+    reasons = [_reason.decode(choice.get("finish_reason", _NULL)) for choice in choices]
+    finish = next((reason for reason in _LEAST_COMPLETE if reason in reasons), reasons[0])
+    choice = {**choices[0], "index": 0, "message": message, "logprobs": None, "finish_reason": finish}
+    fields = {**answers[0].fields, "choices": Raw(msgspec.json.encode([choice]))}
+    return billed(Answer(fields, answers[0].usage), answers)
+
+
+def billed(answer: Answer, answers: Sequence[Answer]) -> Answer:
+    """Return the answer with the tokens of all these added up."""
     told = [
         usage for answer in answers if "usage" in answer.fields and (usage := _usage.decode(answer.fields["usage"]))
     ]
-    if told:
-        fields["usage"] = Raw(msgspec.json.encode(_added(told)))
-    return Answer(fields, first.usage)
+    if not told:
+        return answer
+    return replace(answer, fields={**answer.fields, "usage": Raw(msgspec.json.encode(_added(told)))})
 
 
 def _added(counts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -31,6 +31,8 @@ def headers(route: str, verdict: Verdict, overhead: float, cost: float | None) -
     }
     if cost is not None:
         described["x-hedgerow-cost"] = f"{cost:.3g}"
+    if verdict.parts:
+        described["x-hedgerow-parts"] = str(len(verdict.parts))
     if selection.agreement is not None:
         described["x-hedgerow-agreement"] = f"{selection.agreement:.3g}"
     if selection.score is not None:
@@ -71,6 +73,11 @@ def explanation(route: str, verdict: Verdict, overhead: float) -> msgspec.Raw:
                 "candidates": [_described(candidate, verdict) for candidate in ballot.candidates],
                 "failures": [branch(failure, verdict.durations) for failure in cast("list[Failure]", ballot.failures)],
                 "superseded": [{"target": name, "ms": _ms(verdict.durations[name])} for name in verdict.superseded],
+                **(
+                    {"parts": [_part(place, part) for place, part in enumerate(verdict.parts, 1)]}
+                    if verdict.parts
+                    else {}
+                ),
                 "consulted": [_consultation(call) for call in verdict.consulted],
                 "overhead_ms": round(overhead * 1000, 2),
             }
@@ -95,6 +102,12 @@ def _described(candidate: Candidate, verdict: Verdict) -> dict[str, Any]:
         "score": candidate.score,
         "weight": candidate.weight,
     }
+
+
+def _part(place: int, part: Verdict) -> dict[str, Any]:
+    target = part.selection.winner.target
+    failures = [branch(failure, part.durations) for failure in cast("list[Failure]", part.ballot.failures)]
+    return {"part": place, "target": target, "ms": _ms(part.durations[target]), "failures": failures}
 
 
 def _consultation(call: Consulted) -> dict[str, Any]:

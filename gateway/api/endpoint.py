@@ -15,12 +15,14 @@ from msgspec.structs import replace
 
 from gateway.api import disclosure
 from gateway.api.asked import Asked
+from gateway.api.collected import billed, joined
 from gateway.api.dialect import CHAT, Dialect, StreamWriter
 from gateway.api.envelope import refuse
 from gateway.api.exchange import ClientGone, Exchange
 from gateway.domain import Answer, Caller, ChatRequest, LiveStream, Native, Plan, Route
 from gateway.engine.events import Event, Finished, Observer, Spent, Streamed
-from gateway.engine.fanout import Verdict, fan_out
+from gateway.engine.fanout import Verdict
+from gateway.engine.mapped import run
 from gateway.engine.plan import plan
 from gateway.errors import Abstained, AllTargetsFailed, HedgerowError, InvalidRequest, ModelNotFound
 
@@ -115,18 +117,19 @@ class Endpoint:
             headers=_forwarded(exchange, alone=len(route.targets) == 1),
             listen=record.say,
             native=native,
+            parts=asked.parts,
         )
         if asked.stream and not intent.live:
             verdict = await self._awaited(intent, request, self.dialect.writer(asked, CHAT), record)
         else:
-            verdict = await fan_out(intent, request, self.engine.call)
+            verdict = await run(intent, request, self.engine.call)
         headers = record.decided(verdict, explain=asked.explain)
         payload: Answer | LiveStream = verdict.selection.winner.payload
         headers |= disclosure.passed_on(payload.headers)
         if payload.dropped or record.dropped:
             headers["x-hedgerow-dropped"] = ",".join((*record.dropped, *payload.dropped))
-        if verdict.selection.together and isinstance(payload, Answer):
-            payload = self.dialect.together(payload, [each.payload for each in verdict.selection.together])
+        if (verdict.selection.together or verdict.parts) and isinstance(payload, Answer):
+            payload = self._made(payload, verdict)
         if not isinstance(payload, Answer):
             await _pass_on(payload, self.dialect.writer(asked, payload.wire), headers, record)
         elif asked.stream:
@@ -136,12 +139,25 @@ class Endpoint:
             await exchange.respond(200, body, headers)
         record.status = 200
 
+    def _made(self, first: Answer, verdict: Verdict) -> Answer:
+        """Return the answer that is made of several: one text, or one choice each; all parts are billed."""
+        answers = [each.payload for each in verdict.selection.together]
+        paid = [part.selection.winner.payload for part in verdict.parts]
+        if paid and all(first is not answer for answer in paid):
+            paid.append(first)  # a scorer wrote it
+        first = billed(first, paid)
+        if verdict.selection.text is not None and all(answer.wire == CHAT for answer in answers):
+            made = joined(verdict.selection.text, answers)
+        else:
+            made = self.dialect.together(first, answers) if answers else first
+        return billed(made, paid) if made.wire == CHAT else made
+
     def _worded(self, asked: Asked, route: Route, record: _Record) -> tuple[Mapping[str, Raw], Native | None]:
         """Return the request for targets that speak chat completions, and for those that speak the dialect itself."""
         wire, native = self.dialect.wire, self.engine.native
         speaking = [wire in native.get(target.provider, ()) for target in route.targets]
         fields: Mapping[str, Raw] = {}
-        if not all(speaking) or route.select.scorers:  # who judges answers is asked in chat
+        if not all(speaking) or route.select.scorers or route.launch.map:  # judges and parts are asked in chat
             fields, record.dropped = self.dialect.translated(asked)
         if not any(speaking):
             return fields, None
@@ -150,7 +166,7 @@ class Endpoint:
     async def _awaited(self, intent: Plan, request: ChatRequest, writer: StreamWriter, record: _Record) -> Verdict:
         """Fan out for a stream whose selector needs whole answers, and keep the connection alive meanwhile."""
         exchange = record.exchange
-        work = asyncio.get_running_loop().create_task(fan_out(intent, request, self.engine.call))
+        work = asyncio.get_running_loop().create_task(run(intent, request, self.engine.call))
         try:
             while not (await asyncio.wait({work}, timeout=KEEP_ALIVE_EVERY))[0]:
                 if not exchange.started:

@@ -25,7 +25,7 @@ from gateway.config.schema import (
     RETRIES,
     TIMEOUT,
 )
-from gateway.domain import Launch, Price, Route, Target
+from gateway.domain import Launch, Map, Price, Route, Target
 
 _COUNTED = {"majority": "agree", "quorum": "k"}
 """The options of selectors that count targets: no ballot can ever meet one that is larger than the route."""
@@ -79,14 +79,14 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
         for priority, (target, target_name, provider, model) in enumerate(_named(node, defined, faults))
     )
     count = len(node.value["targets"].value) if node.child("targets") else 0
-    rule = _rule(node.child("select"), faults)
+    launch = _launch(node, count, faults)
+    rule = _rule(node.child("select"), faults, "first" if launch.map is None else "concat")
     if node.get("on_abstain", "priority") == "priority" and rule.abstains:
         rule = rule | fanin.build("priority")
     _check_counts(node, count, faults)
     if len(targets) == count:  # else the name may be the one of a target that is faulty
         _check_names(node, [target.name for target in targets], faults)
-    _check_scorers(node, rule, count, defined, faults)
-    launch = _launch(node, count, faults)
+    _check_scorers(node, rule, (count, launch.map.most if launch.map else count), defined, faults)
     warm, buffered, verified = _streaming(node, count, launch, rule, faults)
     evades = node.get("on_filtered") == "next"
     return Route(name, _hurried(targets, launch), launch, rule, deadline, warm, buffered, verified, evades)
@@ -101,12 +101,16 @@ def _streaming(node: Node, count: int, launch: Launch, rule: fanin.Rule, faults:
         faults.found(node.value["standby"], "cold, or a launch that asks several targets at once")
     elif warm and buffered:
         faults.found(node.value["standby"], "cold with `buffer: full`, which shows no stream before it is whole")
+    elif warm and launch.map:
+        faults.found(node.value["standby"], "cold with `launch: map`, which streams nothing before its end")
     elif warm and not (rule.live or verified):
         faults.found(node.value["standby"], f"cold with `select: {rule.name}`, which streams nothing before its end")
     if verified and count and min(launch.initial, count) < 2:
         faults.found(node.value["stream"], "auto, or a launch that asks several targets at once")
     elif verified and buffered:
         faults.found(node.value["stream"], "auto with `buffer: full`")
+    elif verified and launch.map:
+        faults.found(node.value["stream"], "auto with `launch: map`")
     elif verified and rule.live:
         faults.found(node.value["stream"], f"auto with `select: {rule.name}`, or a selector that votes")
     return warm, buffered, verified
@@ -242,12 +246,17 @@ def _launch(node: Node, count: int, faults: Faults) -> Launch:
     if count and initial > count:
         faults.found(launch.value["initial"], f"at most the number of targets, {count}")
     stagger = launch.get("stagger", "never")
-    return Launch(initial, math.inf if stagger == "never" else durations.seconds(stagger))
+    parts = launch.child("map")
+    return Launch(
+        initial,
+        math.inf if stagger == "never" else durations.seconds(stagger),
+        None if parts is None else Map(**parts.plain()),
+    )
 
 
-def _rule(select: Node | None, faults: Faults) -> fanin.Rule:
+def _rule(select: Node | None, faults: Faults, default: str) -> fanin.Rule:
     if select is None:
-        return fanin.build("first")
+        return fanin.build(default)
     try:
         return fanin.build(select.plain())
     except fanin.SpecError as refused:
@@ -272,15 +281,18 @@ def _check_counts(node: Node, count: int, faults: Faults) -> None:
             faults.found(option, f"at most the number of targets, {count}")
 
 
-def _check_scorers(node: Node, rule: fanin.Rule, count: int, defined: Collection[str] | None, faults: Faults) -> None:
-    """Hold those whom scorers ask to the same rules as targets: known, and few enough together."""
+def _check_scorers(
+    node: Node, rule: fanin.Rule, counts: tuple[int, int], defined: Collection[str] | None, faults: Faults
+) -> None:
+    """Hold those whom scorers ask to the same rules as targets; `counts` are those of targets and answers."""
+    count, answers = counts
     for by in _options(node, _ASKED):
         if isinstance(by.value, str) and "/" in by.value and defined is not None:
             provider = by.value.partition("/")[0]
             if provider not in defined:
                 _undefined(by, provider, defined, faults)
     select = node.child("select")
-    calls = sum(scorer.calls(count) for scorer in rule.scorers)
+    calls = sum(scorer.calls(answers) for scorer in rule.scorers)
     if select is not None and calls and count + calls > MOST_TARGETS:
         fault = f"{count} targets and {calls} calls about their answers"
         faults.add(select, fault, f"at most {MOST_TARGETS} calls for one request", "how: index takes two")

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from gateway.config.catalog import LITELLM, PROFILES
 from gateway.config.durations import PATTERN, written
+from gateway.domain import Map
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -23,6 +24,7 @@ FIRST_TOKEN = 15.0
 IDLE = 30.0
 HEDGE_AFTER = 2.0
 CONCURRENCY = 256
+MOST_PARTS = 256
 
 NAME = r"^[!-+\--.0-~][!-+\--~]{0,127}$"
 NAME_TITLE = "up to 128 printable ASCII characters without spaces and commas, not beginning with `/`"
@@ -223,6 +225,38 @@ _TARGET: Schema = {
     ],
 }
 
+
+def _count(most: int, default: int, description: str) -> Schema:
+    return {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": most,
+        "title": f"a whole number from 1 to {most}",
+        "description": description,
+        "default": default,
+    }
+
+
+_PARTS = Map()
+_MAP: Schema = {
+    "type": "object",
+    "title": "a mapping such as {by: paragraphs, size: 4000}",
+    "description": "Ask a long last message part by part, each from another target on.",
+    "additionalProperties": False,
+    "properties": {
+        "by": {
+            "type": "string",
+            "enum": ["paragraphs", "characters"],
+            "title": "paragraphs or characters",
+            "description": "Where a part may end.",
+            "default": _PARTS.by,
+        },
+        "size": _count(1_000_000, _PARTS.size, "The most characters of one part."),
+        "parallel": _count(MOST_PARTS, _PARTS.parallel, "How many parts are asked at once."),
+        "most": _count(MOST_PARTS, _PARTS.most, "How many parts a message may have; a longer one is refused."),
+    },
+}
+
 _LAUNCH_TITLE = "all, hedge, fallback or a mapping such as {initial: 2, stagger: 800ms}"
 
 _LAUNCH: Schema = {
@@ -256,6 +290,7 @@ _LAUNCH: Schema = {
                     "pattern": f"^never$|{PATTERN}",
                     "default": "never",
                 },
+                "map": _MAP,
             },
         },
     ],

@@ -48,7 +48,8 @@ class Verdict(Struct, frozen=True):
     """What came out: the decision, the ballot it was taken on, who was asked, and how long each branch took (seconds).
 
     `decided_at` is when the deciding answer arrived and `launched_at` when the first target was asked, both of
-    `time.perf_counter`: what lies between is the providers' time, everything else the gateway's own.
+    `time.perf_counter`: what lies between is the providers' time, everything else the gateway's own. `parts` are the
+    verdicts on the parts of a request that was split.
     """
 
     selection: Selection
@@ -59,6 +60,7 @@ class Verdict(Struct, frozen=True):
     launched_at: float
     decided_at: float
     consulted: tuple[Consulted, ...] = ()
+    parts: tuple[Verdict, ...] = ()
 
 
 async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:

@@ -22,7 +22,7 @@ def plan(route: Route, *, stream: bool, now: float, limit: float = math.inf) -> 
     """
     patience = min(route.deadline, max(limit - MARGIN, limit / 2))
     kept = max((scorer.share for scorer in route.select.scorers), default=0.0) * patience
-    live = stream and not route.buffered and (route.select.live or route.verified)
+    live = stream and not (route.buffered or route.launch.map) and (route.select.live or route.verified)
     verify = route.select if live and route.verified else None
     warm = live and (route.warm or route.verified)
     return Plan(
@@ -50,16 +50,22 @@ def describe(route: Route) -> str:
     else:
         rhythm = f"asks {initial} at once, the next every {stagger:g} s, or sooner when one fails"
     lines = [f"route {route.name}", f"  launch    {rhythm}"]
+    parts = route.launch.map
+    if parts is not None:
+        lines.append(
+            f"  map       splits the last message into parts of up to {parts.size} characters by {parts.by}: at most "
+            f"{parts.most} parts, {parts.parallel} at a time, each launched so from another target on"
+        )
     lines.append(f"  select    {route.select.name} ({_streaming(route)})")
     for scorer in route.select.scorers:
-        calls = scorer.calls(len(route.targets))
+        calls = scorer.calls(len(route.targets) if parts is None else parts.most)
         lines.append(
             f"  asks      {scorer.target.name} {scorer.describe()}: at most {calls} call{'s' * (calls > 1)} more, in "
             f"{scorer.share * route.deadline:g} s of the deadline"
         )
     lines.append(
         f"  deadline  {route.deadline:g} s, then decides on what has arrived"
-        + ("; for a stream, until its first words" if route.select.live else "")
+        + ("; for a stream, until its first words" if route.select.live and parts is None else "")
     )
     if route.evades and initial < len(route.targets):
         lines.append("  filtered  asks the next target after a content policy's refusal")
@@ -79,8 +85,9 @@ def describe(route: Route) -> str:
         extras += [f"same as {target.same_as}"] * (target.same_as is not None)
         extras += ["drops what it cannot do"] * (target.on_unsupported == "drop")
         lines.append(f"    {target.priority + 1}. {target.name}  ({'; '.join(extras)})")
-    calls = sum(1 + target.retries for target in route.targets)
-    calls += sum(s.calls(len(route.targets)) * (1 + s.target.retries) for s in route.select.scorers)
+    calls = sum(1 + target.retries for target in route.targets) * (1 if parts is None else parts.most)
+    asked = len(route.targets) if parts is None else parts.most
+    calls += sum(s.calls(asked) * (1 + s.target.retries) for s in route.select.scorers)
     lines.append(
         f"  cost      at least {initial} call{'s' * (initial > 1)} a request, at most {calls} with every retry"
     )
@@ -92,6 +99,6 @@ def _streaming(route: Route) -> str:
         return "replays streams when they are whole"
     if route.verified:
         return "streams the first words live, and asks the siblings at the end whether they agree"
-    if not route.select.live:
+    if not route.select.live or route.launch.map:
         return "needs whole answers"
     return "streams live, siblings stand by" if route.warm else "streams live"

@@ -1,7 +1,7 @@
 """Pure fan-in: reduce the answers of several targets to one. Standard library only, no I/O, no clock, no randomness."""
 
 from fanin import flaws
-from fanin.aggregate import collect, reduce, score_aggregate
+from fanin.aggregate import collect, concat, reduce, score_aggregate
 from fanin.ballot import Ballot, Candidate, Failure, Opinion, Question, Seat, Selection, ToolCall
 from fanin.calibration import Calibration
 from fanin.central import cluster_vote, drop_outliers, mbr, medoid
@@ -40,6 +40,7 @@ __all__ = [
     "chain",
     "cluster_vote",
     "collect",
+    "concat",
     "confidence_vote",
     "defer",
     "drop_outliers",

@@ -33,6 +33,23 @@ def collect() -> Rule:
     return Rule("collect", decide)
 
 
+def concat(*, separator: str = "\n\n") -> Rule:
+    """The texts of all answers, one behind the other in ranked order, as one answer. It waits for all.
+
+    For the parts of a long text that were asked one by one (`launch: {map: …}`). Do not use it where targets answer the
+    same question: the client would read it several times.
+    """
+
+    def decide(ballot: Ballot) -> Selection | None:
+        if not ballot.closed or not ballot.candidates:
+            return None
+        ranked = ballot.ranked()
+        text = separator.join(candidate.text for candidate in ranked)
+        return Selection(ranked[0], f"{len(ranked)} answers, one behind the other", together=ranked, text=text)
+
+    return Rule("concat", decide)
+
+
 def score_aggregate(
     *,
     field: str = "score",

@@ -158,8 +158,10 @@ class Selection:
     by the weight of all that voted (None where nothing was voted on); `tally` maps each answer to its weight.
     `selector` is the rule that decided, which inside a chain is not the chain itself. `together` holds all candidates
     that make up the answer, in ranked order, where it is more than the winner's; `score` is the number that the rule
-    came to, where it came to one. While `asks` is set the decision is provisional: the caller may ask that
-    question, note the opinion on the ballot and ask the rule again.
+    came to, where it came to one; `text` the answer that it made of all of `together`, where it made one.
+
+    While `asks` is set the decision is provisional: the caller may ask that question, note the opinion on the ballot
+    and ask the rule again.
     """
 
     winner: Candidate
@@ -171,3 +173,4 @@ class Selection:
     together: tuple[Candidate, ...] = ()
     score: float | None = None
     asks: Question | None = None
+    text: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from fanin.aggregate import collect, reduce, score_aggregate
+from fanin.aggregate import collect, concat, reduce, score_aggregate
 from fanin.central import cluster_vote, drop_outliers, mbr, medoid
 from fanin.compose import chain, defer, quorum, valid
 from fanin.confidence import confidence_vote, max_confidence
@@ -37,6 +37,7 @@ BUILTINS: Mapping[str, Factory] = {
     "json_fields": json_fields,
     "score_aggregate": score_aggregate,
     "collect": collect,
+    "concat": concat,
     "reduce": reduce,
     "defer": defer,
     "quorum": quorum,

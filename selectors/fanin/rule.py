@@ -48,7 +48,16 @@ class Rule:
         # Written out: `dataclasses.replace` costs ten times as much, and this runs for every request.
         of = selection
         return Selection(
-            of.winner, of.reason, of.agreement, of.tally, self.name, of.answer, of.together, of.score, of.asks
+            of.winner,
+            of.reason,
+            of.agreement,
+            of.tally,
+            self.name,
+            of.answer,
+            of.together,
+            of.score,
+            of.asks,
+            of.text,
         )
 
     def __or__(self, other: Rule) -> Rule:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import fanin
-from gateway.config import load, parse
-from gateway.domain import Launch, ProviderSettings, Route, Secret, Settings
+from gateway.config import ConfigError, load, parse
+from gateway.domain import Launch, Map, ProviderSettings, Route, Secret, Settings
+from gateway.engine.plan import describe
 
 KEY = "Zq8_vR2mXw5-tB9nLc4yKd7jHf3gPs6a"
 
@@ -321,3 +322,39 @@ adhoc_routes: true
         "off": False,
         "anthropic": False,
     }
+
+
+def test_a_map_splits_by_paragraphs_and_joins_the_answers_by_default() -> None:
+    """Every key of it has a default; each part begins with one target; another selector may reduce."""
+    route = route_of("launch: {map: {}}")
+    assert (route.launch, route.select.name) == (Launch(1, math.inf, Map("paragraphs", 4000, 8, 32)), "concat")
+    written = route_of("launch: {initial: 2, map: {by: characters, size: 9, parallel: 3, most: 4}}, select: collect")
+    assert (written.launch, written.select.name) == (Launch(2, math.inf, Map("characters", 9, 3, 4)), "collect")
+
+
+def test_explain_tells_how_a_route_maps_and_what_that_costs() -> None:
+    """Four parts of three targets, each with one retry, are at most 24 calls."""
+    text = describe(route_of("launch: {map: {most: 4}}"))
+    assert "parts of up to 4000 characters by paragraphs: at most 4 parts, 8 at a time" in " ".join(text.split())
+    assert "at most 24 with every retry" in text
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("{map: {by: pages}}", "launch.map.by: "),
+        ("{map: {most: 0}}", "launch.map.most: "),
+        ("{map: {sise: 4}}", "launch.map.sise: "),
+        ("{map: 3}", "launch.map: "),
+    ],
+)
+def test_a_wrong_map_is_told_by_its_path(written: str, told: str) -> None:
+    """As every other fault is."""
+    with pytest.raises(ConfigError, match=f"routes.r.{told}"):
+        route_of(f"launch: {written}")
+
+
+def test_a_judge_counts_the_parts_that_it_may_have_to_read() -> None:
+    """A knock-out of 32 parts would be more calls than one request may make."""
+    with pytest.raises(ConfigError, match="at most 16 calls"):
+        route_of("launch: {map: {}}, select: [{judge: {by: local/j, how: pairwise}}, priority]")

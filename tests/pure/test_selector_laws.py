@@ -49,6 +49,8 @@ SPECS: list[Any] = [
     {"score_aggregate": {"field": "a"}},
     {"score_aggregate": {"field": "a", "how": "borda"}},
     "collect",
+    "concat",
+    {"concat": {"separator": " "}},
     "reduce",
     {"reduce": {"how": "sum"}},
     {"stop": {"lead": 2, "of": "majority"}},

@@ -147,6 +147,14 @@ def test_collect_keeps_all_answers_in_ranked_order() -> None:
     assert build("collect")(Ballot(2, ballot.candidates)) is None
 
 
+def test_concat_joins_all_answers_in_ranked_order() -> None:
+    """The text is made of all, whatever the order of arrival; an open ballot is waited for."""
+    ballot = Ballot(2, (Candidate("b", "two", priority=1), Candidate("a", "one")), closed=True)
+    assert decided("concat", ballot).text == "one\n\ntwo"
+    assert decided({"concat": {"separator": " "}}, ballot).text == "one two"
+    assert build("concat")(Ballot(2, ballot.candidates)) is None
+
+
 @pytest.mark.parametrize(
     ("how", "winner", "score"), [("max", "beta", 9.5), ("min", "alpha", 2.0), ("sum", "alpha", 18.5)]
 )
