@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SAY = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check lint types contract format lock dashboards bench bench-selectors clean
+.PHONY: help install demo test test-clients test-slow check lint types contract format lock dashboards bench bench-selectors clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ demo: $(STAMP) ## Three simulated providers, one gateway, a dozen requests; ONCE
 test: $(STAMP) ## Run the test suite (the slow tests excepted)
 	$(SAY) 'running the tests'
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow' $(ARGS)
+
+test-clients: $(STAMP) ## Run real clients directly against a mock and through the gateway, and compare (npm; makes .clients/)
+	@$(BIN)/python -m tests.clients $(ARGS)
 
 test-slow: $(STAMP) ## Run the slow tests
 	@$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)
@@ -82,4 +85,4 @@ lock: ## Renew uv.lock and requirements.txt (needs uv)
 	uv export --quiet --frozen --only-group build --format requirements-txt --output-file deploy/requirements-build.txt --no-header
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .clients build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
