@@ -103,7 +103,7 @@ hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
         (["launch: {}"], "launch: found a mapping of 0, expected a mapping such as {initial: 2, stagger: 800ms}"),
         (["launch: {stagger: 800}"], 'launch.stagger: found 800, expected a duration such as "800ms", or never'),
         (["launch: {stagger: forever}"], 'launch.stagger: found "forever", expected a duration such as "800ms", or never'),
-        (["launch: {inital: 2}"], "launch.inital: unknown key, expected one of initial, stagger; did you mean `initial`?"),
+        (["launch: {inital: 2}"], "launch.inital: unknown key, expected one of initial, stagger, map; did you mean `initial`?"),
         (["deadline: 20 sec"], 'deadline: found "20 sec", expected a duration such as "20s"'),
         (["deadline: 0s"], 'deadline: found "0s", expected a duration such as "20s"'),
         (["deadline: 11m"], 'deadline: found "11m", expected a duration of at most 10m'),
