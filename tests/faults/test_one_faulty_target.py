@@ -19,6 +19,8 @@ pytestmark = pytest.mark.anyio
 
 RIGHT = "The answer to the question is three hundred and ninety one."
 SCRIPT = {"good": {"answer": RIGHT}, "bad": {"answer": RIGHT, "gap": 0.002}}
+OTHER = "  other: {api: openai, base_url: '{sim}', api_key: sk-other}"
+"""A provider of its own for the good target: a key that is refused is refused for all targets that share it."""
 PATIENCE = 1.0
 """Seconds that the client waits before it gives up."""
 
@@ -100,12 +102,12 @@ def routes(words: str) -> str:
     shared = "timeout: 400ms, idle: 300ms, deadline: 900ms, retries: 0"
     if words.startswith("wrong"):
         return f"  r: {{targets: ['sim/bad?{words}', sim/good, 'sim/good?latency=0.01'], select: majority, {shared}}}"
-    return f"  r: {{targets: ['sim/bad?{words}', sim/good], launch: fallback, select: first, {shared}}}"
+    return f"  r: {{targets: ['sim/bad?{words}', other/good], launch: fallback, select: first, {shared}}}"
 
 
 async def both(words: str, *, stream: bool) -> tuple[str, str]:
     """The verdict on the gateway, and on the naive proxy."""
-    async with gateways(routes(words), SCRIPT) as running:
+    async with gateways(routes(words), SCRIPT, head=OTHER) as running:
         ours = await verdict(running.base_url, "r", stream=stream)
         async with naive_proxies(running.sim.base_url, f"bad?{words}") as naive:
             return ours, await verdict(naive, "r", stream=stream)
