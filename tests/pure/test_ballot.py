@@ -88,6 +88,7 @@ def test_signing_a_selection_changes_its_selector_and_nothing_else() -> None:
         together=(fanin.Candidate("a"),),
         score=3.0,
         asks=fanin.Question("judge", ()),
+        text="both together",
     )
     signed = fanin.Rule("me", lambda _: said)(fanin.Ballot())
     assert signed == dataclasses.replace(said, selector="me")
