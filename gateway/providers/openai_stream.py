@@ -62,6 +62,9 @@ class WireStream(EventStream):
             for data in self._parser.feed(chunk) if chunk else self._parser.close():
                 self._take(data)
         except (aiohttp.ClientError, OSError, ValueError) as exc:
+            # aiohttp raises one and the same object for every connection that we close while it is read: what its
+            # traceback holds, this stream among it, would stay for ever.
+            exc.__traceback__ = None
             if self._stalled:
                 self._end(self._failed(FailureKind.STALLED, f"the stream fell silent for {self._target.idle:g} s"))
             else:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
 import pytest
 
+from gateway.providers import openai_stream
 from tests.support.gateways import Running, gateways
 from tests.support.simulators import eventually
 
@@ -132,6 +134,21 @@ async def test_a_whole_stream_ends_its_siblings() -> None:
         await eventually(lambda: {e.model: e.outcome for e in running.sim.journal}["b?gap=0.2"] == "disconnected")
         lost = {"target": "sim/b?gap=0.2", "kind": "completion", "fate": "lost"}
         await eventually(lambda: running.sample("hedgerow_tokens_total", **lost) >= 1)
+
+
+async def test_streams_that_stalled_leave_nothing_behind() -> None:
+    """Who is cut off by its silence is forgotten like any other; aiohttp's exception would remember it."""
+    routes = "  r: {targets: ['sim/a?stall&stall_at=5', sim/b], standby: warm, idle: 100ms}"
+
+    def streams() -> set[int]:
+        gc.collect()
+        return {id(each) for each in gc.get_objects() if isinstance(each, openai_stream.WireStream)}
+
+    before = streams()
+    async with gateways(routes, SCRIPT) as running:
+        for _ in range(3):
+            assert text(await streamed(running, "r")) == WORDS
+        await eventually(lambda: streams() <= before)
 
 
 async def test_tool_calls_are_never_spliced() -> None:
