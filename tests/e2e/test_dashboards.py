@@ -39,7 +39,9 @@ locked: {{status: 401}}
 broken: {{status: 500}}
 """
 CONFIG = """
-providers: {{sim: {{api: openai, base_url: "{upstream}", concurrency: 64}}}}
+providers:
+  sim: {{api: openai, base_url: "{upstream}", concurrency: 64}}
+  shut: {{api: openai, base_url: "{upstream}", api_key: refused}}  # a refused key is not called again: it stands alone
 routes:
   race:
     targets:
@@ -63,10 +65,10 @@ routes:
     retries: 0
   tell: {{targets: [{{model: sim/writer, name: writer}}]}}
   sole:
-    targets: [{{model: sim/locked, name: locked}}, {{model: sim/broken, name: broken}}]
+    targets: [{{model: shut/locked, name: locked}}, {{model: sim/broken, name: broken}}]
     retries: 0
   spare:
-    targets: [{{model: sim/locked, name: locked}}, {{model: sim/bravo, name: bravo}}]
+    targets: [{{model: shut/locked, name: locked}}, {{model: sim/bravo, name: bravo}}]
     launch: fallback
 """
 TRAFFIC = ("race",) * 6 + ("vote",) * 6 + ("hedge",) * 4 + ("strict",) * 2 + ("spare", "tell") * 2 + ("sole", "nobody")
