@@ -14,7 +14,7 @@ import typer
 
 from gateway import config
 from gateway.config import ConfigError, durations
-from gateway.domain import Settings
+from gateway.settings import Settings
 
 app = typer.Typer(
     help="A redundant, OpenAI-compatible LLM gateway.",

@@ -20,7 +20,7 @@ from gateway.api.messages import MessagesDialect
 from gateway.api.relay import RelayDialect, Upload
 from gateway.api.responses import ResponsesDialect
 from gateway.config import adhoc_route
-from gateway.domain import Caller, ChatRequest, Deadline, Outcome, ProviderSettings, Route, Settings, Target
+from gateway.domain import Caller, ChatRequest, Deadline, Outcome, Route, Target
 from gateway.engine.events import BreakerChanged, Event, KeyDisabled, KeyEnabled, Listener, Observer
 from gateway.observe.counting import asked_by
 from gateway.observe.log import Log
@@ -30,6 +30,7 @@ from gateway.observe.tracing import RequestSpans, Traces, wanted
 from gateway.policies import Breaker, Budget, Bulkhead, Credentials, attempt, compose, retry, validated
 from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
+from gateway.settings import ProviderSettings, Settings
 from gateway.wires.operations import OPERATIONS
 
 SAMPLE_EVERY = 0.5

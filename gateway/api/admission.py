@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from gateway.domain import Limits
 from gateway.errors import Overloaded
+from gateway.settings import Limits
 
 
 class Admission:

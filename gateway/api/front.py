@@ -18,9 +18,9 @@ from gateway.api.dialect import ErrorDialect
 from gateway.api.envelope import OpenAIErrors, refuse
 from gateway.api.exchange import ClientGone, Exchange, Receive, Scope, Send
 from gateway.api.replays import HEADER, Replays
-from gateway.domain import Limits
 from gateway.engine.events import Finished, Listener
 from gateway.errors import HedgerowError, InternalError, MethodNotAllowed, Unauthorized
+from gateway.settings import Limits
 
 
 class Handler(Protocol):

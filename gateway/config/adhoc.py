@@ -10,8 +10,9 @@ from typing import Any
 from gateway.config import document, shape
 from gateway.config.faults import ConfigError, Faults
 from gateway.config.routes import route
-from gateway.domain import Route, Settings
+from gateway.domain import Route
 from gateway.errors import InvalidRequest
+from gateway.settings import Settings
 
 NAME = "ad-hoc"
 LARGEST = 8192

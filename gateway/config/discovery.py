@@ -17,8 +17,8 @@ from gateway.config.durations import written
 from gateway.config.faults import ConfigError, Fault
 from gateway.config.loading import parse
 from gateway.config.node import Node
-from gateway.config.schema import HEDGE_AFTER, MOST_TARGETS
-from gateway.domain import Settings
+from gateway.config.schema.terms import HEDGE_AFTER, MOST_TARGETS
+from gateway.settings import Settings
 
 MODELS = "HEDGEROW_MODELS"
 CLIENT_KEY = "HEDGEROW_KEY"

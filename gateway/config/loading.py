@@ -18,7 +18,7 @@ from gateway.config.files import Environment, Files
 from gateway.config.node import Node
 from gateway.config.providers import provider
 from gateway.config.routes import route
-from gateway.domain import Limits, Settings
+from gateway.settings import Limits, Settings
 
 LARGEST_FILE = 1024 * 1024
 _CREDENTIAL = re.compile(r"^keys\.|(?:key|token|secret|password|credential|authorization|cookie)[^.]*$", re.IGNORECASE)

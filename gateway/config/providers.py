@@ -11,8 +11,8 @@ from gateway.config.catalog import OURS, PROFILES, PROJECT, REGION, Profile
 from gateway.config.credentials import credential
 from gateway.config.faults import Faults, did_you_mean
 from gateway.config.node import Node, masked, step
-from gateway.config.schema import CONCURRENCY
-from gateway.domain import ProviderSettings, Secret
+from gateway.config.schema.terms import CONCURRENCY
+from gateway.settings import ProviderSettings, Secret
 
 _V = TypeVar("_V")
 

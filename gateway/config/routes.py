@@ -13,7 +13,7 @@ from gateway.config import durations
 from gateway.config.catalog import PROFILES
 from gateway.config.faults import Faults, did_you_mean, one_of
 from gateway.config.node import Node, masked
-from gateway.config.schema import (
+from gateway.config.schema.terms import (
     DEADLINE,
     FIRST_TOKEN,
     HEDGE_AFTER,

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from gateway.config.document import number_or_truth
 from gateway.config.faults import Faults, did_you_mean, one_of
 from gateway.config.node import Node, step
-from gateway.config.schema import DOCUMENT, Schema
+from gateway.config.schema import DOCUMENT
+from gateway.config.schema.terms import Schema
 
 _TYPES: dict[str, Callable[[object], bool]] = {
     "string": lambda value: isinstance(value, str),

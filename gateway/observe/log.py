@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 import msgspec
 import structlog
 
-from gateway.domain import Secret
 from gateway.engine.events import (
     Answered,
     Event,
@@ -30,6 +29,7 @@ from gateway.engine.events import (
     Superseded,
 )
 from gateway.observe.console import line as console_line
+from gateway.settings import Secret
 
 FLUSH_EVERY = 0.1
 """Seconds that a line may wait to be written together with others."""

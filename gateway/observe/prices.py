@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from gateway.domain import Price, ProviderSettings, Target
+from gateway.domain import Price, Target
+from gateway.settings import ProviderSettings
 
 _FILE = "model_prices_and_context_window_backup.json"
 _OPENAI = "https://api.openai.com/"

@@ -11,13 +11,14 @@ import msgspec
 from msgspec import Raw
 from yarl import URL
 
-from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Native, Outcome, ProviderSettings, Target
+from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Native, Outcome, Target
 from gateway.providers.anthropic_reading import COUNT_TOKENS, MESSAGES, read_count, read_message
 from gateway.providers.anthropic_stream import MessagesStream, TranslatedStream
 from gateway.providers.parameters import OPENAI, superfluous, unsupported
 from gateway.providers.reading import read_answer
 from gateway.providers.shaping import plain, shaped
 from gateway.providers.upstream import Call, Upstream
+from gateway.settings import ProviderSettings
 from gateway.wires import chat_to_messages, messages_answers
 from gateway.wires.words import Untranslatable
 

@@ -11,7 +11,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 from yarl import URL
 
-from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Form, Native, Outcome, ProviderSettings, Target
+from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Form, Native, Outcome, Target
 from gateway.providers.buffers import Buffer, written
 from gateway.providers.openai_stream import WireStream
 from gateway.providers.reading import read_answer
@@ -19,6 +19,7 @@ from gateway.providers.relaying import ByteStream, reader
 from gateway.providers.responses_reading import RESPONSES, ResponsesStream, read_response
 from gateway.providers.shaping import MOST_REFUSALS, Refusals, shaped
 from gateway.providers.upstream import Call, Upstream
+from gateway.settings import ProviderSettings
 from gateway.wires.operations import COMPLETIONS, OPERATIONS
 
 _TRUE = Raw(b"true")

@@ -19,12 +19,13 @@ import msgspec
 from msgspec import Raw
 
 from fanin import Candidate
-from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Outcome, ProviderSettings, Target
+from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Outcome, Target
 from gateway.providers import classify, litellm_shape
 from gateway.providers.litellm_fields import Arguments, arguments
 from gateway.providers.live import GRACE, EventStream
 from gateway.providers.reading import read_answer, read_chunk
 from gateway.providers.wiretap import Wiretap, tapped_session
+from gateway.settings import ProviderSettings
 
 _encode = msgspec.json.Encoder().encode
 

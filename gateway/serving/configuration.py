@@ -7,9 +7,9 @@ from pathlib import Path
 
 from gateway import config
 from gateway.config import ConfigError, Files
-from gateway.domain import Settings
 from gateway.observe import tracing
 from gateway.serving.listening import Addresses, CannotServe, may_be_open
+from gateway.settings import Settings
 
 
 class Configuration:

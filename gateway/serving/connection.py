@@ -13,8 +13,8 @@ from typing import Any, NoReturn, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.api.envelope import envelope
-from gateway.domain import Limits
 from gateway.errors import HedgerowError, NotTaken, Overloaded
+from gateway.settings import Limits
 
 LONGEST_URL = 8 * 1024
 LARGEST_HEAD = 32 * 1024

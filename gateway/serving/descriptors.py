@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from gateway.domain import Limits
+from gateway.settings import Limits
 
 _OURS = 64
 """Descriptors for everything else: files, sockets, pipes, the event loop, libraries."""

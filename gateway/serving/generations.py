@@ -7,9 +7,9 @@ from collections.abc import Awaitable
 
 from gateway.api.exchange import Receive, Scope, Send
 from gateway.app import Gateway
-from gateway.domain import Settings
 from gateway.serving import descriptors
 from gateway.serving.listening import secrets
+from gateway.settings import Settings
 
 _LOOK_EVERY = 0.2
 """Seconds between two looks whether an earlier generation has ended its last request."""

@@ -8,7 +8,7 @@ import sys
 
 from msgspec import Struct
 
-from gateway.domain import Secret, Settings
+from gateway.settings import Secret, Settings
 
 
 class Addresses(Struct, frozen=True):

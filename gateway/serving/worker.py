@@ -16,12 +16,12 @@ import msgspec
 from gateway import config
 from gateway.app import Gateway
 from gateway.config import Files
-from gateway.domain import Settings
 from gateway.observe.log import Log
 from gateway.serving.control import Job, Lines, Status, Update, line
 from gateway.serving.generations import Generations
 from gateway.serving.listening import secrets
 from gateway.serving.server import Server
+from gateway.settings import Settings
 
 _ALIVE_EVERY = 10
 """Ticks of a tenth of a second between two signs of life."""

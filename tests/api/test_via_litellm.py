@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fanin import Candidate, ToolCall
-from gateway.domain import FailureKind, ProviderSettings, Secret, Target, Usage
+from gateway.domain import FailureKind, Target, Usage
 from gateway.providers.via_litellm import LitellmProvider
+from gateway.settings import ProviderSettings, Secret
 from tests.support import anthropic_server as anthropic
 from tests.support import gemini_server as gemini
 from tests.support.behind_litellm import CLAUDE, FLASH, KEY, QUIET, Upstream, ask, events, fields, upstream_server

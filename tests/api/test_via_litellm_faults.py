@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from fanin import Candidate
-from gateway.domain import Failure, ProviderSettings, Secret, Target
+from gateway.domain import Failure, Target
 from gateway.domain import FailureKind as K
 from gateway.errors import StreamBroken
 from gateway.providers import via_litellm, wiretap
 from gateway.providers.via_litellm import LitellmProvider
+from gateway.settings import ProviderSettings, Secret
 from tests.support import anthropic_server as anthropic
 from tests.support import gemini_server as gemini
 from tests.support.behind_litellm import CLAUDE, FLASH, KEY, QUIET, Upstream, ask, upstream_server

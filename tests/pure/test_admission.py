@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from gateway.api.admission import Admission
-from gateway.domain import Limits
 from gateway.errors import Overloaded
+from gateway.settings import Limits
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,8 @@ import pytest
 
 from gateway.config import ConfigError, discover
 from gateway.config.catalog import PROFILES
-from gateway.domain import Launch, Secret
+from gateway.domain import Launch
+from gateway.settings import Secret
 
 KEY = "Zq8_vR2mXw5-tB9nLc4yKd7jHf3gPs6a"
 

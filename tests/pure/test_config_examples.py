@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config import ConfigError, load
-from gateway.domain import Launch, Settings
+from gateway.domain import Launch
+from gateway.settings import Settings
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 NAMES = ["azure", "cheap-majority", "hedged-streaming", "local-ollama", "perspectives", "reliable", "translation"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.config import ConfigError, parse
-from gateway.domain import Settings
+from gateway.settings import Settings
 
 CANARY = "sk-proj-c4n4ryC4N4RYc4n4ryC4N4RYc4n4ry"
 PLAIN = "correct horse battery staple"

@@ -10,8 +10,9 @@ import pytest
 
 import fanin
 from gateway.config import ConfigError, load, parse
-from gateway.domain import Launch, Map, ProviderSettings, Route, Secret, Settings
+from gateway.domain import Launch, Map, Route
 from gateway.engine.plan import describe
+from gateway.settings import ProviderSettings, Secret, Settings
 
 KEY = "Zq8_vR2mXw5-tB9nLc4yKd7jHf3gPs6a"
 

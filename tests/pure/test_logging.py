@@ -8,9 +8,10 @@ import json
 import pytest
 
 from fanin import Ballot, Candidate, Selection
-from gateway.domain import Failure, FailureKind, Secret
+from gateway.domain import Failure, FailureKind
 from gateway.engine import events
 from gateway.observe.log import Log
+from gateway.settings import Secret
 
 CANARY = "sk-canary-0123456789"
 

@@ -11,8 +11,9 @@ from typing import Any
 from msgspec import Raw
 
 from fanin import Candidate
-from gateway.domain import Answer, ChatRequest, ProviderSettings, Secret, Target
+from gateway.domain import Answer, ChatRequest, Target
 from gateway.providers.via_litellm import LitellmProvider
+from gateway.settings import ProviderSettings, Secret
 from tests.support import anthropic_server, gemini_server
 from tests.support.wire_server import Received, Reply, WireServer
 
