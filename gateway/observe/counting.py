@@ -50,9 +50,7 @@ class RouteCounts:
         self.requests = _Bound(lambda status: metrics.requests.labels(route, _status(status)))
         self.request_seconds = _Bound(lambda outcome: metrics.request_seconds.labels(route, outcome))
         self.attempts = _Bound(lambda key: metrics.attempts.labels(route, *key))
-        self.attempt_seconds = _Bound(metrics.attempt_seconds.labels)
         self.failures = _Bound(lambda key: metrics.failures.labels(route, *key))
-        self.superseded = _Bound(metrics.superseded.labels)
         self.denied = _Bound(lambda key: metrics.denied.labels(*key))
         self.target_first_token = _Bound(metrics.target_first_token.labels)
         self.token_gap = _Bound(metrics.token_gap.labels)
@@ -61,9 +59,7 @@ class RouteCounts:
         self.abstentions = _Bound(lambda outcome: metrics.abstentions.labels(route, outcome))
         self.alone = _Bound(lambda outcome: metrics.alone.labels(route, outcome))
         self.alone_seconds = metrics.alone_seconds.labels(route)
-        self.tokens = _Bound(lambda key: metrics.tokens.labels(*key))
-        self.prompt_tokens = _Bound(metrics.prompt_tokens.labels)
-        self.completion_tokens = _Bound(metrics.completion_tokens.labels)
+        self.target = _Targets(self, lambda name: TargetCounts(metrics, route, name))
         self.cost = _Bound(lambda key: metrics.cost.labels(*key))
         self.overhead = metrics.overhead.labels(route)
         self.first_token = metrics.first_token.labels(route)
@@ -86,13 +82,26 @@ class RouteCounts:
         for outcome in ("answered", "failed", "superseded"):
             self.alone[outcome]
         for target in self.targets or (OTHER,):
-            self.attempts[target, "answered"], self.attempt_seconds[target], self.superseded[target]
-            for fate in ("won", "lost"):
-                self.tokens[target, "prompt", fate], self.tokens[target, "completion", fate]
+            self.target[target].tokens["won"], self.target[target].tokens["lost"]
 
     def label(self, target: str) -> str:
         """Return the target's name, or `_other` for one that a request wrote itself."""
         return target if target in self.targets else OTHER
+
+
+class TargetCounts:
+    """The bound children that every answer of one target touches."""
+
+    __slots__ = ("answered", "completion_tokens", "prompt_tokens", "seconds", "superseded", "tokens")
+
+    def __init__(self, metrics: Metrics, route: str, target: str) -> None:
+        self.answered = metrics.attempts.labels(route, target, "answered")
+        self.seconds = metrics.attempt_seconds.labels(target)
+        self.superseded = metrics.superseded.labels(target)
+        self.prompt_tokens = metrics.prompt_tokens.labels(target)
+        self.completion_tokens = metrics.completion_tokens.labels(target)
+        tokens = metrics.tokens.labels
+        self.tokens = _Bound(lambda fate: (tokens(target, "prompt", fate), tokens(target, "completion", fate)))
 
 
 class RequestCounts:
@@ -105,9 +114,9 @@ class RequestCounts:
         self._first = ""
         self._began = 0.0
         self._alone: tuple[str, float] | None = None
-        self._heard: list[Answered] = []
-        self._cut: list[str] = []
-        self._hedges: list[str] = []
+        self._heard: tuple[Answered, ...] = ()
+        self._cut: tuple[str, ...] = ()
+        self._hedges: tuple[str, ...] = ()
         self._open, self._next = 0, False
         self.cost: float | None = None
         of.in_flight += 1
@@ -124,20 +133,22 @@ class RequestCounts:
             self._first, self._began = event.target, event.at
         elif event.at > self._began and self._open and not self._next:
             # By its time: others are still out, and none has failed since the last start.
-            self._hedges.append(event.target)
+            self._hedges += (event.target,)
             self._of.hedges_fired.inc()
         self._open, self._next = self._open + 1, False
 
     def attempted(self, event: Attempted) -> None:
         """Count a call."""
-        of, target = self._of, self._of.label(event.target)
-        of.attempts[target, event.kind.value if event.kind else "answered"].inc()
         if event.kind is None:
-            of.attempt_seconds[target].observe(event.duration)
+            target = self._of.target[event.target]
+            target.answered.inc()
+            target.seconds.observe(event.duration)
+        else:
+            self._of.attempts[self._of.label(event.target), event.kind.value].inc()
 
     def answered(self, event: Answered) -> None:
         """Remember how long the answer took."""
-        self._heard.append(event)
+        self._heard += (event,)
         self._open -= 1
         if event.target == self._first:
             self._alone = "answered", event.duration
@@ -155,8 +166,8 @@ class RequestCounts:
 
     def superseded(self, event: Superseded) -> None:
         """Count a branch that was cancelled."""
-        self._of.superseded[self._of.label(event.target)].inc()
-        self._cut.append(event.target)
+        self._of.target[event.target].superseded.inc()
+        self._cut += (event.target,)
         if event.target == self._first:
             self._alone = "superseded", event.duration
 
@@ -206,12 +217,13 @@ class RequestCounts:
 
     def spent(self, event: Spent) -> None:
         """Count an answer's tokens and dollars."""
-        of, target = self._of, self._of.label(event.target)
         usage, fate = event.usage, event.fate or ("won" if event.won else "lost")
-        of.tokens[target, "prompt", fate].inc(usage.prompt)
-        of.tokens[target, "completion", fate].inc(usage.completion)
-        of.prompt_tokens[target].observe(usage.prompt)
-        of.completion_tokens[target].observe(usage.completion)
+        target = self._of.target[event.target]
+        prompt, completion = target.tokens[fate]
+        prompt.inc(usage.prompt)
+        completion.inc(usage.completion)
+        target.prompt_tokens.observe(usage.prompt)
+        target.completion_tokens.observe(usage.completion)
         self._book(event.target, usage, fate, "exact" if usage.exact else "at_least")
 
     def _book(self, target: str, usage: Usage, fate: str, basis: str) -> None:
@@ -278,4 +290,18 @@ class _Bound(dict[Any, Any]):
 
     def __missing__(self, key: Any) -> Any:
         child = self[key] = self._bind(key)
+        return child
+
+
+class _Targets(dict[str, TargetCounts]):
+    """What is counted of a target, by its name; whoever is not of the route shares `_other`."""
+
+    def __init__(self, route: RouteCounts, bind: Callable[[str], TargetCounts]) -> None:
+        super().__init__()
+        self._route, self._bind = route, bind
+
+    def __missing__(self, name: str) -> TargetCounts:
+        if name != OTHER and name not in self._route.targets:
+            return self[OTHER]  # not kept under a name that a client made up
+        child = self[name] = self._bind(name)
         return child
