@@ -60,7 +60,8 @@ class Limits:
     """What one process takes upon itself, in seconds and bytes; beyond it, clients are told to come again.
 
     `in_flight` requests are served at once and `queue` more wait for up to `queue_timeout`. A request's headers and its
-    body must have arrived within their times. `loop_lag` is how late the event loop may be before new work is refused.
+    body must have arrived within their times, and a client that takes nothing of its answer for `write_timeout` is cut
+    off. `loop_lag` is how late the event loop may be before new work is refused.
     """
 
     in_flight: int = 1024
@@ -69,6 +70,7 @@ class Limits:
     connections: int = 10_000
     header_timeout: float = 10.0
     body_timeout: float = 30.0
+    write_timeout: float = 60.0
     body_bytes: int = 20 * 1024 * 1024
     loop_lag: float = 0.5
 

@@ -151,10 +151,11 @@ class Exchange:
         self, status: int, body: bytes, headers: Mapping[str, str], media: str = "application/json"
     ) -> None:
         """Send a whole response."""
-        self.started = self._ended = True
+        self.started = True
         pairs = [(b"content-type", media.encode()), (b"content-length", b"%d" % len(body)), *self._pairs(headers)]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
         await self._send({"type": "http.response.body", "body": body})
+        self._ended = True  # not before: a client that does not read may leave while we wait for it
 
     def inner(self, receive: Receive, send: Send) -> Exchange:
         """Return the same request on its way to other ears, its body as `body` returned it."""
@@ -198,8 +199,8 @@ class Exchange:
 
     async def end(self) -> None:
         """End a started stream."""
-        self._ended = True
         await self._send({"type": "http.response.body", "body": b""})
+        self._ended = True
 
     async def break_off(self, error: HedgerowError) -> None:
         """End a started stream with an error, so that no client takes the answer for complete."""

@@ -17,6 +17,8 @@ LOOP = 1024
 """Events with words; a stream in which so many say nothing but one thing over and over is ended."""
 GRACE = 2.0
 """Seconds after a `finish_reason` that a usage event or the end of the body may still take."""
+PIECE = 64 * 1024
+"""Bytes that are taken in at once: what a slow client has not read yet is held once more on its way out."""
 _WORDLESS = 65_536
 """Events without words that are held for a stream that has not begun; reasoning may come in as many."""
 

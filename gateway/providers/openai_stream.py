@@ -10,7 +10,7 @@ import aiohttp
 from fanin import Candidate
 from gateway.domain import Failure, FailureKind, Target
 from gateway.providers import classify
-from gateway.providers.live import GRACE, EventStream
+from gateway.providers.live import GRACE, PIECE, EventStream
 from gateway.providers.reading import read_chunk
 from gateway.providers.sse import SSEParser
 
@@ -58,7 +58,7 @@ class WireStream(EventStream):
 
     async def _more(self) -> None:
         try:
-            chunk = await self._response.content.readany()
+            chunk = await self._response.content.read(PIECE)
             for data in self._parser.feed(chunk) if chunk else self._parser.close():
                 self._take(data)
         except (aiohttp.ClientError, OSError, ValueError) as exc:

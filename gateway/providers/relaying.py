@@ -13,6 +13,7 @@ from fanin import Candidate
 from gateway.domain import Answer, Failure, FailureKind, Headers, Outcome, Target, Usage
 from gateway.errors import StreamBroken
 from gateway.providers import classify
+from gateway.providers.live import PIECE
 from gateway.providers.reading import candidate, read_chunk
 from gateway.wires.operations import COMPLETIONS, OPERATIONS
 
@@ -111,7 +112,7 @@ class ByteStream:
 
     async def commit(self) -> Candidate | Failure:
         """Wait for the first bytes."""
-        self._first = await self._response.content.readany()
+        self._first = await self._response.content.read(PIECE)
         if not self._first:
             return Failure(self._target.name, FailureKind.EMPTY, "the provider answered without content")
         return _candidate(self._target, "", self)
@@ -120,7 +121,7 @@ class ByteStream:
         """Give the bytes; raise StreamBroken when the connection broke inside the body."""
         yield [self._first]
         try:
-            while data := await self._response.content.readany():
+            while data := await self._response.content.read(PIECE):
                 yield [data]
         except (aiohttp.ClientError, OSError) as exc:
             self.failure = classify.from_exception(self.target, exc)

@@ -1,7 +1,7 @@
 """One client's connection: uvicorn's HTTP/1.1 protocol with the limits that it lacks, and every refusal as JSON.
 
-uvicorn waits for ever for the rest of a header or a body and keeps any number of headers. One sweep a second over the
-connections holds the deadlines, so that a request pays for no timer.
+uvicorn waits for ever for the rest of a header or a body, and for a client that does not read; and it keeps any number
+of headers. One sweep a second over the connections holds the deadlines, so that a request pays for no timer.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Connection(HttpToolsProtocol):
         self._limits: Limits = self.app.limits
         self._phase, self._since = _HEAD, self.loop.time()
         self._head = self._body = 0
+        self._unread, self._stuck_since = 0, self._since
         self._due: HedgerowError | None = None
         self._refusal: HedgerowError | None = None
         self._beyond = False
@@ -97,7 +98,9 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def sweep(self, now: float) -> None:
-        """Refuse a request that takes too long to arrive; close a connection that waits for nothing."""
+        """Refuse a request that takes too long to arrive; close a connection that waits for nothing or is not read."""
+        if self._is_stuck(now):
+            self.transport.abort()  # `close` would wait until everything is sent
         waited = now - self._since
         if self._refusal is not None or self.transport.is_closing():
             return
@@ -109,6 +112,13 @@ class Connection(HttpToolsProtocol):
                 self._refuse(_slow("body", self._limits.body_timeout))
         elif self._unanswered is None and self.timeout_keep_alive_task is None and waited > self.timeout_keep_alive:
             self.transport.close()
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether the client has taken nothing for too long, though there is something to take."""
+        unread = self.transport.get_write_buffer_size()
+        if unread == 0 or unread != self._unread:
+            self._unread, self._stuck_since = unread, now
+        return now - self._stuck_since > self._limits.write_timeout
 
     @property
     def _unanswered(self) -> RequestResponseCycle | None:

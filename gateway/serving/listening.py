@@ -10,6 +10,10 @@ from msgspec import Struct
 
 from gateway.settings import Secret, Settings
 
+UNSENT = 64 * 1024
+"""Bytes that the system takes for a client before they can be sent: without a limit, up to 4 MB for one that reads
+nothing. What is on its way is not held to it, so that a fast client on a long line is not slowed down."""
+
 
 class Addresses(Struct, frozen=True):
     """Where to listen. The metrics have a port of their own, so that nobody outside sees them by accident."""
@@ -52,6 +56,8 @@ def listen(host: str, port: int, option: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
     try:
         listener.bind((host, port))
         listener.listen(2048)
