@@ -90,6 +90,10 @@ def check(file: Annotated[Path, typer.Argument(help="The configuration to check.
     typer.echo(
         f"{file}: well formed, {routes} route{'s' * (routes != 1)} over {providers} provider{'s' * (providers != 1)}"
     )
+    for operation, route in settings.default_routes.items():
+        typer.echo(f"/v1/{operation} without a model asks {route}")
+    if settings.passthrough is not None:
+        typer.echo(f"what is not served goes unread to {settings.passthrough}")
 
 
 @app.command()

@@ -11,16 +11,18 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
+from fanin import build
 from gateway.api.admission import Admission
 from gateway.api.chat import ChatDialect
 from gateway.api.count_tokens import CountTokens
 from gateway.api.endpoint import Endpoint, Engine
 from gateway.api.front import Application, Front, Handler
 from gateway.api.messages import MessagesDialect
+from gateway.api.passthrough import LONGEST, Passthrough
 from gateway.api.relay import RelayDialect, Upload
 from gateway.api.responses import ResponsesDialect
 from gateway.config import adhoc_route
-from gateway.domain import Caller, ChatRequest, Deadline, Outcome, Route, Target
+from gateway.domain import Caller, ChatRequest, Deadline, Launch, Outcome, Route, Target
 from gateway.engine.events import BreakerChanged, Event, KeyDisabled, KeyEnabled, Listener, Observer
 from gateway.observe.counting import asked_by
 from gateway.observe.log import Log
@@ -32,6 +34,7 @@ from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
 from gateway.settings import ProviderSettings, Settings
 from gateway.wires.operations import OPERATIONS
+from gateway.wires.passing import ROUTE as PASSED
 
 SAMPLE_EVERY = 0.5
 """Seconds between two looks at what is sampled: the loop's lag, calls in flight, CPU and memory."""
@@ -105,7 +108,9 @@ class Gateway:
         self._created = int(datetime.now(UTC).timestamp())
         self.log = log
         self.metrics: Metrics = Metrics(()) if previous is None else previous.metrics
-        self.metrics.know(settings.routes.values())
+        passed = _passed(settings)
+        routes = (*settings.routes.values(), *((passed,) if passed else ()))
+        self.metrics.know(routes)
         self.admission: Admission = Admission(settings.limits) if previous is None else previous.admission
         self.admission.limits = settings.limits
         kept = {} if previous is None else previous.unchanged(settings)
@@ -126,7 +131,7 @@ class Gateway:
         call: Caller = compose(*guards, attempt, validated)(self._ask)
         self._traces = Traces(settings.traces) if wanted(settings.traces, os.environ) else None
         if self._traces is not None:
-            self._traces.know(settings.routes.values())
+            self._traces.know(routes)
             call = self._traces.policy(call)
         native = {name: provider.native for name, provider in self._providers.items()}
         engine = Engine(settings.routes, call, self._observe, self._adhoc if settings.adhoc else None, native)
@@ -135,10 +140,12 @@ class Gateway:
             "/messages": Endpoint(MessagesDialect(), engine),
             "/messages/count_tokens": CountTokens(engine),
             "/responses": Endpoint(ResponsesDialect(), engine),
-            **{f"/{path}": _relay(path, engine) for path in OPERATIONS},
         }
+        passage = self._passage(settings)
+        hot |= {f"/{path}": _relay(path, engine, settings, passage) for path in OPERATIONS}
         if self._traces is not None:
             hot = {path: self._traces.entering(handler) for path, handler in hot.items()}
+            passage = passage and self._traces.entering(passage)
         self.asgi = Front(
             hot,
             self._rest,
@@ -148,6 +155,7 @@ class Gateway:
             self.lifespan,
         )
         self.asgi.admission = self.admission
+        self.asgi.passage = passage
         if settings.cors:
             self.asgi.share(settings.cors)
         self.handed_down: set[str] = set()
@@ -162,6 +170,19 @@ class Gateway:
 
     async def _ask(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
         return await self._providers[target.provider](target, request, deadline)
+
+    def _passage(self, settings: Settings) -> Passthrough | None:
+        """Return who passes on what is not served here. Nothing is asked twice: it may be stored, or billed."""
+        route = _passed(settings)
+        if route is None:
+            return None
+        (target,) = route.targets
+        provider = self._providers[target.provider]
+        assert isinstance(provider, OpenAIWire | AnthropicWire)  # noqa: S101 -- the configuration was held against that
+        call: Caller = compose(self.credentials, self._bulkhead, attempt)(provider.pass_on)
+        if self._traces is not None:
+            call = self._traces.policy(call)
+        return Passthrough(target, call, self._observe, settings.limits.upload_bytes)
 
     def _observe(self, route: str, request_id: str) -> Observer:
         count, write = self.metrics.listener(route), self.log.listener(route, request_id)
@@ -237,9 +258,17 @@ class Gateway:
         await self._look_up_prices()
 
 
-def _relay(path: str, engine: Engine) -> Endpoint:
+def _relay(path: str, engine: Engine, settings: Settings, passage: Passthrough | None) -> Endpoint:
     kind = Upload if OPERATIONS[path].form else Endpoint
-    return kind(RelayDialect(path), engine)
+    return kind(RelayDialect(path, settings.default_routes.get(path)), engine, passage)
+
+
+def _passed(settings: Settings) -> Route | None:
+    """Return the route of what is passed on unread, as metrics and traces know it."""
+    name = settings.passthrough
+    if name is None:
+        return None
+    return Route(PASSED, (Target(name, name, "*", timeout=LONGEST),), Launch(), build("first"))
 
 
 def _provider(settings: ProviderSettings) -> Provider:

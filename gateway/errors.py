@@ -5,6 +5,7 @@ HedgerowError                    status  type
 ├── InvalidRequest                  400  invalid_request_error
 ├── BodyTooLarge                    413  invalid_request_error
 ├── UnsupportedCoding               415  invalid_request_error
+├── ModelMissing                    400  invalid_request_error
 ├── KeyReused                       422  invalid_request_error
 ├── Unauthorized                    401  authentication_error
 ├── ModelNotFound                   404  invalid_request_error
@@ -14,7 +15,8 @@ HedgerowError                    status  type
 ├── Overloaded                      503  server_error
 ├── ShuttingDown                    503  server_error
 ├── AllTargetsFailed       fused  400 to 504, fused from the branches' failures
-│   └── PartFailed         the same, of one part of a request that was split
+│   ├── PartFailed         the same, of one part of a request that was split
+│   └── Refused            the upstream's own 4xx, of a request that is passed on
 ├── Abstained                       502  selector_abstained
 └── StreamBroken           in-band, after the first words were sent
 """
@@ -92,6 +94,13 @@ class UnsupportedCoding(InvalidRequest):
     def headers(self) -> Mapping[str, str]:
         """The codings that are understood (RFC 9110, section 12.5.3)."""
         return {"accept-encoding": ", ".join(self._supported)}
+
+
+class ModelMissing(InvalidRequest):
+    """The request names no model."""
+
+    def __init__(self) -> None:
+        super().__init__("`model` is missing, expected the name of a route; GET /v1/models lists them.", param="model")
 
 
 class KeyReused(InvalidRequest):
@@ -238,6 +247,14 @@ class PartFailed(AllTargetsFailed):
     def extra(self) -> Mapping[str, Any]:
         """The part and its branches."""
         return {"hedgerow": {"part": self._part, **super().extra["hedgerow"]}}
+
+
+class Refused(AllTargetsFailed):
+    """The one provider that a request is passed on to finds fault with it: its status is the client's."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__([failure])
+        self.status = failure.status or self.status
 
 
 def branch(failure: Failure, durations: Mapping[str, float]) -> dict[str, Any]:

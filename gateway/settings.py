@@ -61,7 +61,8 @@ class Limits:
 
     `in_flight` requests are served at once and `queue` more wait for up to `queue_timeout`. A request's headers and its
     body must have arrived within their times, and a client that takes nothing of its answer for `write_timeout` is cut
-    off. `loop_lag` is how late the event loop may be before new work is refused.
+    off. A body that is passed on unread is not held, so it may have `upload_bytes`. `loop_lag` is how late the event
+    loop may be before new work is refused.
     """
 
     in_flight: int = 1024
@@ -72,6 +73,7 @@ class Limits:
     body_timeout: float = 30.0
     write_timeout: float = 60.0
     body_bytes: int = 20 * 1024 * 1024
+    upload_bytes: int = 512 * 1024 * 1024
     loop_lag: float = 0.5
 
 
@@ -81,7 +83,8 @@ class Settings:
 
     `keys` maps a client's name to the SHA-256 hex digest of its key; when it is empty no key is asked for. `notes` are
     sentences for the operator. `traces` is where a collector of OpenTelemetry listens, None for nowhere. `cors` are the
-    origins whose pages may call the gateway, `*` for any.
+    origins whose pages may call the gateway, `*` for any. `passthrough` is the provider to which goes what the gateway
+    does not serve itself. `default_routes` are the routes of requests that name no model, by operation.
     """
 
     providers: Mapping[str, ProviderSettings]
@@ -92,3 +95,5 @@ class Settings:
     notes: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()
     traces: str | None = None
+    passthrough: str | None = None
+    default_routes: Mapping[str, str] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from gateway.api.depth import DEEPEST, too_deep
 from gateway.domain import Form
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, ModelMissing
 
 MOST_FIELDS = 1000
 _OURS = ("explain", "launch", "map", "select")
@@ -39,10 +39,11 @@ class Asked(Struct, frozen=True):
     parts: tuple[str, ...] = ()
 
 
-def parse(body: bytes) -> Asked:
-    """Parse a request body.
+def parse(body: bytes, default: str | None = None) -> Asked:
+    """Parse a request body; `default` is the model of one that names none.
 
     Raises:
+        ModelMissing: it names none, and there is no default.
         InvalidRequest: naming the field, what it holds and what is expected.
     """
     try:
@@ -57,7 +58,9 @@ def parse(body: bytes) -> Asked:
             f"expected at most {MOST_FIELDS}, and {DEEPEST}."
         )
     refuse_private(fields)
-    model = field(fields, "model", str, "the name of a route; GET /v1/models lists them")
+    model = field(fields, "model", str, "the name of a route; GET /v1/models lists them", default=default)
+    if model is None:
+        raise ModelMissing
     stream = field(fields, "stream", bool, "true or false", default=False)
     ours: dict[str, Any] = field(fields, "hedgerow", dict, 'an object such as {"explain": true}', default={}) or {}
     explain = _explain(ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from fanin import Candidate
 from gateway.domain import Failure, Headers
 from gateway.engine.fanout import Consulted, Verdict
 from gateway.errors import branch
+from gateway.wires.passing import GIVEN
 
 NAMES = tuple(
     f"x-hedgerow-{name}"
@@ -42,6 +44,7 @@ def headers(route: str, verdict: Verdict, overhead: float, cost: float | None) -
 
 _PASSED = frozenset({b"openai-processing-ms", b"openai-version", b"retry-after", b"retry-after-ms"})
 _PASSED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
+_PATH = re.compile(rb"/(?!/)[!-~]*\Z")
 
 
 def passed_on(headers: Headers) -> dict[str, str]:
@@ -54,6 +57,19 @@ def passed_on(headers: Headers) -> dict[str, str]:
         for name, value in headers
         if (low := name.lower()) in _PASSED or low.startswith(_PASSED_PREFIXES)
     }
+
+
+def of_file(headers: Headers) -> dict[str, str]:
+    """Return those that a client may see of an answer that is passed on unread: what says how to read it, too.
+
+    An address is told only where it is a path, as ours are the same.
+    """
+    told = passed_on(headers)
+    for name, value in headers:
+        low = name.lower()
+        if low in GIVEN or (low == b"location" and _PATH.match(value)):
+            told[low.decode("latin-1")] = value.decode("latin-1")
+    return told
 
 
 def explanation(route: str, verdict: Verdict, overhead: float) -> msgspec.Raw:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from gateway.engine.events import Event, Finished, Observer, Spent, Streamed
 from gateway.engine.fanout import Verdict
 from gateway.engine.mapped import run
 from gateway.engine.plan import plan
-from gateway.errors import Abstained, AllTargetsFailed, HedgerowError, InvalidRequest, ModelNotFound
+from gateway.errors import Abstained, AllTargetsFailed, HedgerowError, InvalidRequest, ModelMissing, ModelNotFound
 
 KEEP_ALIVE_EVERY = 10.0
 """Seconds of silence after which a waiting stream is kept alive; before the first time, an error still has a status."""
@@ -78,6 +78,8 @@ class Endpoint:
 
     dialect: Dialect
     engine: Engine
+    unnamed: Callable[[Exchange], Awaitable[None]] | None = None
+    """Who serves a request that names no model; without it, it is refused."""
 
     async def __call__(self, exchange: Exchange) -> None:
         """Serve one request; whatever goes wrong becomes an error in the client's dialect."""
@@ -89,14 +91,21 @@ class Endpoint:
             record.route = route.name
             with exchange.watched():
                 await self._serve(asked, route, record)
+        except ModelMissing as error:
+            if self.unnamed is not None:
+                record.handed_over = True
+                await self.unnamed(exchange)
+            else:
+                await refuse(exchange, error, self.dialect, record.refused(error))
         except HedgerowError as error:
             await refuse(exchange, error, self.dialect, record.refused(error))
         except ClientGone:
             record.status = 499
         finally:
-            if record.route == OTHER:
-                record.say = self.engine.observe(OTHER, exchange.id)
-            record.say(Finished(record.status, exchange.elapsed, record.overhead, record.error))
+            if not record.handed_over:
+                if record.route == OTHER:
+                    record.say = self.engine.observe(OTHER, exchange.id)
+                record.say(Finished(record.status, exchange.elapsed, record.overhead, record.error))
 
     async def _asked(self, exchange: Exchange) -> Asked:
         return self.dialect.parse(await exchange.body())
@@ -105,7 +114,7 @@ class Endpoint:
         exchange, rule = record.exchange, route.select
         self.dialect.admit(asked, route)
         now = asyncio.get_running_loop().time()
-        intent = plan(route, stream=asked.stream, now=now, limit=_patience(exchange))
+        intent = plan(route, stream=asked.stream, now=now, limit=patience(exchange))
         fields, native = (asked.fields, None) if self.dialect.wire == CHAT else self._worded(asked, route, record)
         request = ChatRequest(
             id=exchange.id,
@@ -205,6 +214,8 @@ class _Record:
         self.overhead: float | None = None
         self.explanation: Raw | None = None
         self.dropped: Sequence[str] = ()
+        self.handed_over = False
+        """Whether another handler serves the request, and records it."""
 
     def decided(self, verdict: Verdict, *, explain: bool) -> dict[str, str]:
         """Take the decision down; return the response's headers."""
@@ -237,7 +248,7 @@ def _forwarded(exchange: Exchange, *, alone: bool) -> dict[str, str]:
     return exchange.given((*_FORWARDED, b"idempotency-key") if alone else _FORWARDED)
 
 
-def _patience(exchange: Exchange) -> float:
+def patience(exchange: Exchange) -> float:
     """Return how many seconds the client says that it waits (Envoy's header is relative, too: no clocks to compare)."""
     given = exchange.headers.get(_LIMIT)
     if given is None:

@@ -23,6 +23,10 @@ def envelope(error: HedgerowError) -> bytes:
     return msgspec.json.encode({"error": described})
 
 
+PASSTHROUGH = "The operator can have such requests passed on to one provider, with `passthrough: PROVIDER`."
+"""The cure for what the gateway does not serve itself."""
+
+
 class OpenAIErrors:
     """How the clients of everything that has no dialect of its own read an error."""
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -38,6 +38,8 @@ class Exchange:
         self.method: str = scope["method"]
         self._headers_as_sent: list[tuple[bytes, bytes]] = scope["headers"]
         self.headers: dict[bytes, bytes] = dict(self._headers_as_sent)
+        self.sent: bytes | None = None
+        """The body as it came, once it has been read."""
         self.deployment: str | None = None
         """The model, where the path names it (Azure)."""
         self._scope, self._receive, self._send = scope, receive, send
@@ -56,6 +58,16 @@ class Exchange:
         self._in_band: Callable[[HedgerowError, str], bytes] | None = None
         offered = self.headers.get(b"x-request-id", b"")
         self.id = offered.decode() if _REQUEST_ID.fullmatch(offered) else f"req_{os.urandom(12).hex()}"
+
+    @property
+    def raw_path(self) -> bytes:
+        """The path as the client wrote it."""
+        return self._scope.get("raw_path") or self.path.encode()
+
+    @property
+    def query(self) -> bytes:
+        """What stands behind the path's `?`."""
+        return bytes(self._scope.get("query_string", b""))
 
     @property
     def elapsed(self) -> float:
@@ -81,7 +93,7 @@ class Exchange:
             ClientGone: the client left while sending.
         """
         most = self.largest if most is None else most
-        body = await self._sent(most)
+        body = self.sent = await self._sent(most)
         coding = self.headers.get(b"content-encoding")
         if coding is not None:
             told = coding.decode("latin-1")
@@ -90,12 +102,17 @@ class Exchange:
             body = await asyncio.to_thread(decoded, body, told, most) if aside else decoded(body, told, most)
         return body if self.deployment is None else _about(self.deployment, body)
 
-    async def _sent(self, most: int) -> bytes:
+    @property
+    def declared(self) -> int:
+        """The bytes that the body is said to have, 0 where that is not said; raises InvalidRequest."""
         declared = self.headers.get(b"content-length", b"0")
         if not declared.isdigit():
             raise InvalidRequest(f"Content-Length is {declared[:40]!r}, expected a number")
+        return int(declared)
+
+    async def _sent(self, most: int) -> bytes:
         parts: list[bytes] = []
-        size, received = int(declared), 0
+        size, received = self.declared, 0
         while size <= most:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -106,18 +123,38 @@ class Exchange:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             received += len(parts[-1])
             size = max(size, received)
-        raise BodyTooLarge(f"the request body has more than {most} bytes; send a smaller one")
+        raise _too_large(most)
+
+    async def pieces(self, most: int) -> AsyncIterator[bytes]:
+        """Give the body as it comes, not decompressed; raises as `body` does."""
+        size, more = self.declared, True
+        received = 0
+        while more:
+            if size > most:
+                raise _too_large(most)
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part, more = message.get("body", b""), message.get("more_body", False)
+            received += len(part)
+            size = max(size, received)
+            if part and size <= most:
+                yield part
+        self.heard = time.perf_counter()
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self, read: asyncio.Event | None = None) -> Iterator[None]:
         """Cancel what happens inside when the client leaves, and raise ClientGone instead.
 
-        Servers do not cancel endpoints themselves; somebody has to wait on `receive()`.
+        Servers do not cancel endpoints themselves; somebody has to wait on `receive()`. Where the body is still to be
+        read, that is whoever reads it, until `read`.
         """
         working, gone = self._working, False
 
         async def watch() -> None:
             nonlocal gone
+            if read is not None:
+                await read.wait()
             while (await self._receive())["type"] != "http.disconnect":
                 pass
             if not self._ended:  # servers also say "disconnect" after a complete response
@@ -189,9 +226,13 @@ class Exchange:
 
     async def begin_bytes(self, headers: Mapping[str, str], media: str) -> None:
         """Start a stream that has no place for an error: one that breaks off ends without its end."""
+        await self.begin_plain(200, {"content-type": media, **headers})
+
+    async def begin_plain(self, status: int, headers: Mapping[str, str]) -> None:
+        """The same with any status, for what need not have a type."""
         self.started = True
-        pairs = [(b"content-type", media.encode("latin-1", "replace")), *self._pairs(headers)]
-        await self._send({"type": "http.response.start", "status": 200, "headers": pairs})
+        pairs = list(self._pairs(headers))
+        await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 
     async def write(self, data: bytes) -> None:
         """Send a piece of a started stream."""
@@ -228,6 +269,10 @@ class Exchange:
 
 
 _fields: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _too_large(most: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the request body has more than {most} bytes; send a smaller one")
 
 
 def _about(model: str, body: bytes) -> bytes:

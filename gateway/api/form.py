@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 from msgspec.json import encode
 
 from gateway.domain import Form
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, ModelMissing
 
 _NAME = re.compile(rb'(?:^|;|\s)name="((?:[^"\\\r\n]|\\.)*)"|(?:^|;|\s)name=([^\s;"]+)', re.IGNORECASE)
 _MOST_PARTS = 200
@@ -24,11 +24,14 @@ class Filled(Struct, frozen=True):
     form: Form
 
 
-def read(body: bytes, content_type: str) -> Filled:
+def read(body: bytes, content_type: str, default: str | None = None) -> Filled:
     """Take a form apart at its boundaries; the parts themselves are not copied.
 
+    `default` is the model of a form that names none.
+
     Raises:
-        InvalidRequest: it is no form, is not closed, or has no field `model`.
+        InvalidRequest: it is no form, or is not closed.
+        ModelMissing: it has no field `model`, and there is no default.
     """
     boundary = _boundary(content_type)
     line = b"--" + boundary
@@ -53,11 +56,13 @@ def read(body: bytes, content_type: str) -> Filled:
         start = end + 2 + len(line)
     if body[start : start + 2] != b"--":
         raise InvalidRequest("The form is not closed by its boundary.")
-    if model is None:
-        raise InvalidRequest(
-            "`model` is missing, expected the name of a route; GET /v1/models lists them.", param="model"
-        )
     view = memoryview(body)
+    if model is None:
+        if default is None:
+            raise ModelMissing
+        fields["model"] = Raw(encode(default))
+        before = memoryview(line + b'\r\nContent-Disposition: form-data; name="model"\r\n\r\n')
+        return Filled(fields, frozenset(names), Form(content_type, before, memoryview(b"\r\n" + body)))
     fields["model"] = Raw(encode(body[model].decode(errors="replace")))
     return Filled(fields, frozenset(names), Form(content_type, view[: model.start], view[model.stop :]))
 

@@ -15,7 +15,7 @@ import msgspec
 from gateway.api import disclosure
 from gateway.api.admission import Admission
 from gateway.api.dialect import ErrorDialect
-from gateway.api.envelope import OpenAIErrors, refuse
+from gateway.api.envelope import PASSTHROUGH, OpenAIErrors, refuse
 from gateway.api.exchange import ClientGone, Exchange, Receive, Scope, Send
 from gateway.api.replays import HEADER, Replays
 from gateway.engine.events import Finished, Listener
@@ -45,6 +45,10 @@ _KEY_HEADERS = (b"authorization", b"x-api-key", b"api-key")
 _OPEN = frozenset({"/healthz", "/readyz"})
 _PREFIXES = ("", "/v1", "/openai/v1")
 _AZURE = frozenset({"/openai/v1/models", "/openai/models"})
+_PASSED = ("/v1/", "/openai/v1/")
+_MODELS = re.compile(r"/(?:openai/)?v1/models(?:/|\Z)")
+_SERVED = ("GET", "HEAD", "POST")
+_ALL = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _SLASHES = re.compile(r"/{2,}")
 _EXPOSED = ("retry-after", "x-request-id", "idempotent-replayed", *disclosure.NAMES)
 
@@ -78,6 +82,8 @@ class Front:
         self._on_fault = on_fault
         self._lifespan = lifespan
         self.admission = Admission(Limits())
+        self.passage: Handler | None = None
+        """Who passes on what is not served here; nobody does by default."""
         self.ready = self.draining = False
         self.live: set[Exchange] = set()
         """The requests in flight."""
@@ -89,7 +95,7 @@ class Front:
         self._application = CORSMiddleware(
             self._answer,
             allow_origins=origins,
-            allow_methods=["GET", "HEAD", "POST"],
+            allow_methods=_SERVED if self.passage is None else _ALL,
             allow_headers=["*"],
             expose_headers=_EXPOSED,
         )
@@ -151,7 +157,12 @@ class Front:
             await self._probe(exchange)
             return
         tenant = self._authorise(exchange) if self._digests else ""
-        if handler is None:
+        if self.passage is not None and self._beyond(exchange, handler):
+            if exchange.method == "OPTIONS":
+                await exchange.respond(204, b"", {"allow": ", ".join((*_ALL, "OPTIONS"))})
+            else:
+                await self._admitted(self.passage, exchange, tenant)
+        elif handler is None:
             if self._rest is None:
                 self._rest = await asyncio.to_thread(self._build_rest)
             # A HEAD is a GET whose body the server keeps back.
@@ -160,9 +171,17 @@ class Front:
         elif exchange.method == "OPTIONS":
             await exchange.respond(204, b"", {"allow": _POST})
         elif exchange.method != "POST":
-            raise MethodNotAllowed(f"{exchange.method} {exchange.path} is not possible; use POST.", allowed=_POST)
+            said = f"{exchange.method} {exchange.path} is not possible; use POST."
+            raise MethodNotAllowed(f"{said} {PASSTHROUGH}" if _below(exchange.path) else said, allowed=_POST)
         else:
             await self._admitted(handler, exchange, tenant)
+
+    def _beyond(self, exchange: Exchange, handler: Handler | None) -> bool:
+        """Whether a request is none that the gateway answers itself."""
+        if handler is not None:
+            return exchange.method not in {"POST", "OPTIONS"} and _below(exchange.path)
+        ours = _MODELS.match(exchange.path) and exchange.method in {"GET", "HEAD", "OPTIONS"}
+        return not ours and _below(exchange.path)
 
     async def _admitted(self, handler: Handler, exchange: Exchange, tenant: str) -> None:
         """Serve a request that costs something, if there is room for it."""
@@ -172,7 +191,7 @@ class Front:
         else:
             admission.inside += 1
         try:
-            if HEADER not in exchange.headers:
+            if HEADER not in exchange.headers or handler is self.passage:  # there the key is the provider's matter
                 await handler(exchange)
             elif (replayed := await self.replays.serve(exchange, handler, tenant)) is not None:
                 self._observe(OTHER, exchange.id)(Finished(replayed, exchange.elapsed, None))
@@ -214,3 +233,8 @@ class Front:
             said = "A key is needed: send `Authorization: Bearer …`." if not key else "This key is not known here."
             raise Unauthorized(said)
         return digest
+
+
+def _below(path: str) -> bool:
+    """Whether a path is one of the API's."""
+    return path.startswith(_PASSED)

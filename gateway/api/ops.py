@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from gateway.api.envelope import envelope
+from gateway.api.envelope import PASSTHROUGH, envelope
 from gateway.errors import HedgerowError, MethodNotAllowed, ModelNotFound, NotFound
 
 
@@ -43,13 +43,18 @@ def build(routes: Iterable[str], created: int, document: dict[str, Any]) -> Fast
     @app.exception_handler(HTTPException)
     async def not_served(request: Request, error: HTTPException) -> Response:
         fault: HedgerowError
+        path = request.url.path
         if error.status_code == 405:
             allowed = f"{(error.headers or {}).get('allow', 'GET')}, HEAD, OPTIONS"
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers={"allow": allowed})
-            fault = MethodNotAllowed(f"{request.method} {request.url.path} is not possible.", allowed=allowed)
+            fault = MethodNotAllowed(_cured(f"{request.method} {path} is not possible.", path), allowed=allowed)
         else:
-            fault = NotFound(f"There is nothing at {request.url.path}; GET /openapi.json lists what there is.")
+            fault = NotFound(_cured(f"There is nothing at {path}; GET /openapi.json lists what there is.", path))
         return Response(envelope(fault), fault.status, dict(fault.headers), "application/json")
 
     return app
+
+
+def _cured(said: str, path: str) -> str:
+    return f"{said} {PASSTHROUGH}" if path.startswith("/v1/") else said

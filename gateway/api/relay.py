@@ -22,7 +22,7 @@ from gateway.api.envelope import OpenAIErrors, envelope
 from gateway.api.exchange import Exchange
 from gateway.domain import Answer, Route
 from gateway.errors import HedgerowError, InvalidRequest
-from gateway.wires.operations import COMPLETIONS, OPERATIONS
+from gateway.wires.operations import COMPLETIONS, OPERATIONS, models_of
 
 LARGEST_FORM = 32 * 1024 * 1024
 """Bytes: OpenAI takes audio files of up to 25 MB."""
@@ -35,18 +35,18 @@ _object: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, R
 
 
 class RelayDialect(OpenAIErrors):
-    """One operation."""
+    """One operation; `default` is the route of requests that name none."""
 
     keep_alive = sse.COMMENT
     forwarded: tuple[bytes, ...] = ()
 
-    def __init__(self, wire: str) -> None:
-        self.wire = wire
+    def __init__(self, wire: str, default: str | None = None) -> None:
+        self.wire, self.default = wire, default
         self._operation = OPERATIONS[wire]
 
     def parse(self, body: bytes) -> Asked:
         """Read a request."""
-        asked = parse(body)
+        asked = parse(body, self.default)
         self.expect(asked.fields)
         if asked.stream and self.wire != COMPLETIONS:
             asked.fields["stream"] = Raw(b"true")  # the upstream's own events, passed through like any bytes
@@ -56,7 +56,7 @@ class RelayDialect(OpenAIErrors):
     def expect(self, names: Container[str]) -> None:
         """Refuse a request without a field that it needs."""
         for name in self._operation.needs:
-            if name not in names:
+            if name not in names and f"{name}[]" not in names:  # a form's lists are written so
                 raise InvalidRequest(f"`{name}` is missing.", param=name)
 
     def admit(self, asked: Asked, route: Route) -> None:
@@ -69,8 +69,7 @@ class RelayDialect(OpenAIErrors):
                 param="model",
                 code="selector_not_applicable",
             )
-        models = {(target.same_as or target.model.rpartition("/")[2]).lower() for target in route.targets}
-        if self._operation.one_model and len(models) > 1:
+        if self._operation.one_model and len(models := models_of(route.targets)) > 1:
             raise InvalidRequest(
                 f"The route `{asked.model}` mixes models ({', '.join(sorted(models))}), whose vectors "
                 "cannot be compared. Ask a route whose targets serve one embedding model; "
@@ -162,7 +161,7 @@ class Upload(Endpoint):
 
     async def _asked(self, exchange: Exchange) -> Asked:
         body = await exchange.body(LARGEST_FORM)
-        filled = form.read(body, exchange.headers.get(b"content-type", b"").decode("latin-1"))
+        filled = form.read(body, exchange.headers.get(b"content-type", b"").decode("latin-1"), self.dialect.default)
         refuse_private(filled.names)
         self.dialect.expect(filled.names)
         fields = filled.fields

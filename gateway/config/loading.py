@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.config import calibrations, document, durations, shape
+from gateway.config.catalog import OURS
 from gateway.config.credentials import digests
-from gateway.config.faults import ConfigError, Fault, Faults
+from gateway.config.faults import ConfigError, Fault, Faults, did_you_mean, one_of
 from gateway.config.files import Environment, Files
-from gateway.config.node import Node
+from gateway.config.node import Node, masked
 from gateway.config.providers import provider
 from gateway.config.routes import route
-from gateway.settings import Limits, Settings
+from gateway.domain import Route
+from gateway.settings import Limits, ProviderSettings, Settings
+from gateway.wires.operations import models_of
 
 LARGEST_FILE = 1024 * 1024
 _CREDENTIAL = re.compile(r"^keys\.|(?:key|token|secret|password|credential|authorization|cookie)[^.]*$", re.IGNORECASE)
@@ -68,7 +71,8 @@ def _settings(text: str, environ: Mapping[str, str], source: str, read: tuple[Pa
         calibrations.load(root, read[0].parent, read[1], faults)
     settings = _build(root, faults)
     faults.raise_any()
-    notes = (*_exposed(root, read and read[0]), *_unencrypted(settings), *_unused(settings), *_open_to_pages(settings))
+    notes = (*_exposed(root, read and read[0]), *_unencrypted(settings), *_unused(settings), *_mixed(settings))
+    notes = (*notes, *_open_to_pages(settings))
     return replace(settings, notes=notes)
 
 
@@ -92,7 +96,37 @@ def _build(root: Node, faults: Faults) -> Settings:
         _limits(root.child("limits")),
         cors=tuple(root.get("cors", ())),
         traces=endpoint,
+        passthrough=_passthrough(root, defined, sound, faults),
+        default_routes=_default_routes(root.child("default_routes"), made, faults),
     )
+
+
+def _passthrough(
+    root: Node, defined: Collection[str] | None, sound: Mapping[str, ProviderSettings], faults: Faults
+) -> str | None:
+    """Return the provider that gets what we do not serve: one that our own client asks."""
+    node = root.child("passthrough")
+    if node is None or defined is None:
+        return None
+    name: str = node.value
+    if name not in defined:
+        faults.found(node, one_of(map(masked, defined)), did_you_mean(node, name, map(masked, defined)))
+    elif name in sound and sound[name].api not in OURS:
+        cure = "litellm has no way to pass a request on unread"
+        faults.found(node, f"a provider whose api is {' or '.join(sorted(OURS))}", cure)
+    return name
+
+
+def _default_routes(node: Node | None, made: Mapping[str, Route], faults: Faults) -> Mapping[str, str]:
+    given = {} if node is None else node.children()
+    for name in given.values():
+        if name.value not in made:
+            faults.found(name, "a route of this file", did_you_mean(name, name.value, made))
+    route = given.get("embeddings")
+    if route is not None and not route.faulty and len(models_of(made[route.value].targets)) > 1:
+        cure = "`same_as` on the targets says where different names are the same"
+        faults.found(route, "a route of one embedding model", cure)
+    return {operation: name.value for operation, name in given.items()}
 
 
 def _limits(node: Node | None) -> Limits:
@@ -130,9 +164,21 @@ def _unencrypted(settings: Settings) -> Iterator[str]:
 def _unused(settings: Settings) -> Iterator[str]:
     asked = {target.provider for made in settings.routes.values() for target in made.targets}
     asked |= {scorer.target.provider for made in settings.routes.values() for scorer in made.select.scorers}
+    asked |= {settings.passthrough or ""}
     idle = [name for name in settings.providers if name not in asked]
     if idle and not settings.adhoc:
         yield f"No route asks {', '.join(idle)}."
+
+
+def _mixed(settings: Settings) -> Iterator[str]:
+    """Say so where a route is plainly meant for embeddings and will refuse every request for them."""
+    for made in settings.routes.values():
+        models = models_of(made.targets)
+        if len(models) > 1 and all("embed" in model for model in models):
+            yield (
+                f"Route {made.name} mixes embedding models ({', '.join(sorted(models))}), whose vectors cannot be "
+                "compared: embeddings are refused there. Where they are the same model, say so with `same_as`."
+            )
 
 
 def _open_to_pages(settings: Settings) -> Iterator[str]:

@@ -15,11 +15,13 @@ from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Native, 
 from gateway.providers.anthropic_reading import COUNT_TOKENS, MESSAGES, read_count, read_message
 from gateway.providers.anthropic_stream import MessagesStream, TranslatedStream
 from gateway.providers.parameters import OPENAI, superfluous, unsupported
+from gateway.providers.passing import Passage
 from gateway.providers.reading import read_answer
 from gateway.providers.shaping import plain, shaped
 from gateway.providers.upstream import Call, Upstream
 from gateway.settings import ProviderSettings
 from gateway.wires import chat_to_messages, messages_answers
+from gateway.wires.passing import Passing
 from gateway.wires.words import Untranslatable
 
 VERSION = "2023-06-01"
@@ -45,6 +47,7 @@ class AnthropicWire:
         key = settings.api_key
         given = {} if key is None else {"x-api-key": key.reveal()}
         self._upstream = Upstream({"anthropic-version": VERSION, **given, **settings.headers})
+        self._passage = Passage(f"{base}/v1", settings.query)
 
     async def warm_up(self) -> None:
         """Open the pool."""
@@ -68,6 +71,11 @@ class AnthropicWire:
         else:
             call = self._translated(target, request)
         return call if isinstance(call, Failure) else await self._upstream.ask(target, call)
+
+    async def pass_on(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:  # noqa: ARG002
+        """Pass a request on unread, and its answer back."""
+        assert isinstance(request, Passing)  # noqa: S101 -- nobody asks this of any other
+        return await self._passage.ask(self._upstream.open_plain(), target, request)
 
     def _headers(self, request: ChatRequest, native: Native) -> Mapping[str, str]:
         if not native.headers:

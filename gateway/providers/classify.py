@@ -28,7 +28,7 @@ from gateway.providers.sse import EventTooLarge
 
 def from_response(target: str, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """Classify an HTTP error answer by its status and whatever error object its body holds."""
-    report = report_of(_parse(body))
+    report = report_of(parsed(body))
     kind = _kind(status, report)
     wait = None
     if kind is FailureKind.RATE_LIMITED:
@@ -69,7 +69,7 @@ def from_exception(target: str, exc: BaseException) -> Failure:
     return Failure(target, FailureKind.UNKNOWN, f"a fault inside the gateway ({type(exc).__name__})")
 
 
-def _parse(body: bytes) -> object:
+def parsed(body: bytes) -> object:
     """Return the JSON value, or None for HTML, text, half an object, or an error as long as a book."""
     if len(body) > 64 * 1024:
         return None

@@ -14,6 +14,7 @@ from yarl import URL
 from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Form, Native, Outcome, Target
 from gateway.providers.buffers import Buffer, written
 from gateway.providers.openai_stream import WireStream
+from gateway.providers.passing import Passage
 from gateway.providers.reading import read_answer
 from gateway.providers.relaying import ByteStream, reader
 from gateway.providers.responses_reading import RESPONSES, ResponsesStream, read_response
@@ -21,6 +22,7 @@ from gateway.providers.shaping import MOST_REFUSALS, Refusals, shaped
 from gateway.providers.upstream import Call, Upstream
 from gateway.settings import ProviderSettings
 from gateway.wires.operations import COMPLETIONS, OPERATIONS
+from gateway.wires.passing import Passing
 
 _TRUE = Raw(b"true")
 
@@ -41,6 +43,7 @@ class OpenAIWire:
         key = settings.api_key
         bearer = {} if key is None else {"authorization": f"Bearer {key.reveal()}"}
         self._upstream = Upstream({**bearer, **settings.headers})
+        self._passage = Passage(base, settings.query)
         self._without_logprobs: set[str] = set()
         self._refusals = Refusals()
 
@@ -65,6 +68,11 @@ class OpenAIWire:
                 return outcome
             self._without_logprobs.add(target.model)
         return await self._ask(target, replace(request, logprobs=False))
+
+    async def pass_on(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:  # noqa: ARG002
+        """Pass a request on unread, and its answer back."""
+        assert isinstance(request, Passing)  # noqa: S101 -- nobody asks this of any other
+        return await self._passage.ask(self._upstream.open_plain(), target, request)
 
     async def _ask(self, target: Target, request: ChatRequest) -> Outcome:
         """Ask, and ask again without what the model turns out not to take, as far as the target allows that."""

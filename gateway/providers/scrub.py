@@ -33,7 +33,11 @@ _SECRETS = re.compile(
 )
 
 
-def scrub(message: str) -> str:
-    """Return a message as one short line without anything that looks like a credential, a host or an address."""
-    line = _SECRETS.sub(_REMOVED, _CONTROL.sub(" ", message[: 4 * LONGEST]).strip())
+def scrub(message: str, known: str = "") -> str:
+    """Return a message as one short line without anything that looks like a credential, a host or an address.
+
+    What stands in `known` is no news to whoever reads it, and stays.
+    """
+    line = _CONTROL.sub(" ", message[: 4 * LONGEST]).strip()
+    line = _SECRETS.sub(lambda found: found[0] if found[0] in known else _REMOVED, line)
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"

@@ -49,6 +49,7 @@ class Upstream:
             **headers,
         }
         self._session: aiohttp.ClientSession | None = None
+        self._plain: aiohttp.ClientSession | None = None
 
     def open(self) -> aiohttp.ClientSession:
         """Return the pool; connections are made when they are needed."""
@@ -64,10 +65,24 @@ class Upstream:
             )
         return self._session
 
+    def open_plain(self) -> aiohttp.ClientSession:
+        """Return a session over the same pool that adds no content type of its own and decompresses nothing."""
+        if self._plain is None:
+            self._plain = aiohttp.ClientSession(
+                connector=self.open().connector,
+                connector_owner=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={name: value for name, value in self._headers.items() if name != "content-type"},
+                auto_decompress=False,
+                read_bufsize=2**16,
+            )
+        return self._plain
+
     async def aclose(self) -> None:
         """Close the pool."""
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._plain, self._session):
+            if session is not None:
+                await session.close()
 
     async def ask(self, target: Target, call: Call) -> Outcome:
         """Ask one target; never raises but CancelledError."""

@@ -5,9 +5,11 @@ The name of an operation is its path below `/v1`, here and at the upstream, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
+
+from gateway.domain import Target
 
 
 class Operation(Struct, frozen=True):
@@ -23,6 +25,11 @@ class Operation(Struct, frozen=True):
     form: bool = False
     words: bool = False
     one_model: bool = False
+
+
+def models_of(targets: Iterable[Target]) -> frozenset[str]:
+    """Return the models of some targets, each by the name that all providers of it share."""
+    return frozenset((target.same_as or target.model.rpartition("/")[2]).lower() for target in targets)
 
 
 COMPLETIONS = "completions"

@@ -359,3 +359,20 @@ def test_a_judge_counts_the_parts_that_it_may_have_to_read() -> None:
     """A knock-out of 32 parts would be more calls than one request may make."""
     with pytest.raises(ConfigError, match="at most 16 calls"):
         route_of("launch: {map: {}}, select: [{judge: {by: local/j, how: pairwise}}, priority]")
+
+
+def test_what_is_not_served_goes_nowhere_unless_a_provider_is_named() -> None:
+    """Off by default; a provider that only passes on is one that is used, and litellm is never asked to."""
+    text = "providers: {vllm: {}, openai: {api_key: x}}\nroutes: {r: {targets: [vllm/a]}}\n"
+    assert (parse(text, {}).passthrough, parse(text, {}).default_routes) == (None, {})
+    settings = parse(f"{text}passthrough: openai\ndefault_routes: {{moderations: r}}", {})
+    assert (settings.passthrough, settings.default_routes) == ("openai", {"moderations": "r"})
+    assert settings.notes == ()
+
+
+def test_a_route_that_mixes_embedding_models_is_noted_before_the_first_request() -> None:
+    """Where the names tell; `same_as` says that they are one."""
+    text = "providers: {vllm: {}}\nroutes: {e: {targets: [vllm/text-embedding-3-small, {model: vllm/embed-v4%s}]}}"
+    (note,) = parse(text.replace("%s", ""), {}).notes
+    assert "Route e mixes embedding models (embed-v4, text-embedding-3-small)" in note
+    assert parse(text.replace("%s", ", same_as: text-embedding-3-small"), {}).notes == ()

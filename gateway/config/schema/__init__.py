@@ -11,6 +11,7 @@ from typing import Any
 from gateway.config.schema.provider import PROVIDER_SETTINGS
 from gateway.config.schema.route import ROUTE, SELECT
 from gateway.config.schema.terms import NAME, NAME_TITLE, PROVIDER, PROVIDER_TITLE, Schema, count, duration
+from gateway.wires.operations import OPERATIONS
 
 _LIMITS: Schema = {
     "type": "object",
@@ -28,6 +29,9 @@ _LIMITS: Schema = {
             "default": "30s",
         },
         "body_bytes": count(1_000_000_000, 20 * 1024 * 1024, "The largest body of a request."),
+        "upload_bytes": count(
+            10_000_000_000, 512 * 1024 * 1024, "The largest body that `passthrough` passes on; it is never held whole."
+        ),
         "loop_lag": {
             **duration("How late the event loop may be before new requests are refused."),
             "default": "500ms",
@@ -79,6 +83,23 @@ DOCUMENT: Schema = {
             "title": "true or false",
             "description": "Whether clients may name targets themselves: the model provider/model,provider/model.",
             "default": False,
+        },
+        "passthrough": {
+            "type": "string",
+            "pattern": PROVIDER,
+            "title": "a provider of this file",
+            "description": "The provider to which goes, unread, what the gateway does not serve: files, batches, "
+            "stored answers, fine-tuning and whatever else stands below /v1. Without it, that is not found.",
+        },
+        "default_routes": {
+            "type": "object",
+            "title": "a mapping such as {moderations: ROUTE}",
+            "description": "The routes of requests that name no model, by what is asked.",
+            "additionalProperties": False,
+            "properties": {
+                path: {"type": "string", "title": "a route of this file", "description": f"For /v1/{path}."}
+                for path in OPERATIONS
+            },
         },
         "limits": _LIMITS,
         "cors": {
