@@ -1,4 +1,4 @@
-"""The command `hedgerow`: serve, demo, check, explain, schema, simulate, evaluate, calibrate."""
+"""The command `hedgerow`: serve, demo, check, explain, import, schema, simulate, evaluate, calibrate."""
 
 from __future__ import annotations
 
@@ -108,6 +108,20 @@ def explain(
     if route not in settings.routes:
         _stop(str(ModelNotFound(route, settings.routes)))
     typer.echo(describe(settings.routes[route]))
+
+
+@app.command("import")
+def import_(file: Annotated[Path, typer.Argument(help="The config.yaml of a LiteLLM proxy.")]) -> None:
+    """Print the same as a configuration of ours, and on stderr what could not be carried over."""
+    from gateway.config.from_litellm import CannotImport, from_litellm  # noqa: PLC0415 -- needed once in a life
+
+    try:
+        imported = from_litellm(file.read_text())
+    except (CannotImport, OSError, UnicodeDecodeError) as exc:
+        _stop(f"{file}: {exc.strerror if isinstance(exc, OSError) else exc}")
+    for note in imported.notes:
+        typer.echo(note, err=True)
+    typer.echo(imported.text, nl=False)
 
 
 @app.command()

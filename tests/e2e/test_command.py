@@ -210,6 +210,20 @@ def test_explain_prints_the_plan_and_names_the_nearest_route(tmp_path: Path) -> 
     assert (lost.returncode, "Did you mean `race`?" in lost.stderr) == (2, True)
 
 
+def test_an_imported_configuration_can_be_checked_at_once(tmp_path: Path) -> None:
+    """What cannot be carried over stands on stderr, so that stdout is a file; what is no such file is one sentence."""
+    theirs, ours = tmp_path / "config.yaml", tmp_path / "hedgerow.yaml"
+    theirs.write_text("model_list: [{model_name: m, litellm_params: {model: gpt-4o, api_key: os.environ/K, rpm: 5}}]")
+    imported = hedgerow("import", str(theirs))
+    assert imported.returncode == 0
+    assert imported.stderr.startswith("model_list[0].litellm_params.rpm: not carried over: ")
+    ours.write_text(imported.stdout)
+    checked = hedgerow("check", str(ours), K="sk-of-the-test")
+    assert "well formed, 1 route over 1 provider" in checked.stdout
+    refused = hedgerow("import", str(tmp_path / "none.yaml"))
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+
+
 def test_the_schema_is_json() -> None:
     """Editors read it."""
     assert json.loads(hedgerow("schema").stdout)["properties"]["routes"]
