@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +20,8 @@ from gateway.providers.live import EventStream
 from gateway.providers.relaying import ByteStream
 
 CONNECT_TIMEOUT = 5.0
+STALE = 1.0
+"""Seconds within which a kept connection breaks that the upstream had closed before it saw the request."""
 MAX_ANSWER = 16 * 1024 * 1024
 
 
@@ -37,6 +41,18 @@ class Call(Struct, frozen=True):
     opaque: Callable[[Target, aiohttp.ClientResponse], ByteStream] | None = None
 
 
+_opened: ContextVar[bool] = ContextVar("_opened")
+"""Whether the present call has opened a connection of its own; else it uses one that was kept."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections that say when they are new."""
+
+    async def _create_connection(self, *given: Any) -> Any:
+        _opened.set(True)
+        return await super()._create_connection(*given)
+
+
 class Upstream:
     """The connections. Cancelling a call closes its connection, which stops the upstream's work."""
 
@@ -50,20 +66,24 @@ class Upstream:
         }
         self._session: aiohttp.ClientSession | None = None
         self._plain: aiohttp.ClientSession | None = None
+        self._unpooled: aiohttp.ClientSession | None = None
 
     def open(self) -> aiohttp.ClientSession:
         """Return the pool; connections are made when they are needed."""
         # Made inside the running loop, at the first call. The bulkhead limits calls, so the pool itself need not.
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers=self._headers,
-                auto_decompress=True,
-                read_bufsize=2**16,
-            )
+            self._session = self._connected(_Connector(limit=0, keepalive_timeout=30, ttl_dns_cache=60))
         return self._session
+
+    def _connected(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self._headers,
+            auto_decompress=True,
+            read_bufsize=2**16,
+        )
 
     def open_plain(self) -> aiohttp.ClientSession:
         """Return a session over the same pool that adds no content type of its own and decompresses nothing."""
@@ -80,20 +100,16 @@ class Upstream:
 
     async def aclose(self) -> None:
         """Close the pool."""
-        for session in (self._plain, self._session):
+        for session in (self._plain, self._session, self._unpooled):
             if session is not None:
                 await session.close()
 
     async def ask(self, target: Target, call: Call) -> Outcome:
         """Ask one target; never raises but CancelledError."""
-        body = call.body
-        # aiohttp warns about large bodies given as bytes; buffers are sent in pieces, uncopied.
-        small = isinstance(body, bytes) and len(body) < LARGE
-        data: Any = body if small else Buffers([body] if isinstance(body, bytes) else body, call.content_type)
         response = None
         handed_over = False
         try:
-            response = await self.open().post(call.url, data=data, headers=call.headers or None, allow_redirects=False)
+            response = await self._posted(call)
             if response.status != 200:
                 return await self._refused(target, response)
             opened = _stream_of(call, response.content_type)
@@ -113,6 +129,25 @@ class Upstream:
             if response is not None and not handed_over:
                 response.close()  # a no-op for the connection of an answer that was read to its end
 
+    async def _posted(self, call: Call) -> aiohttp.ClientResponse:
+        """Send a request; once more, on a new connection, when a kept one was closed before it could get anywhere.
+
+        An upstream may close an idle connection in the moment in which we use it again. A POST may be repeated only
+        where it cannot have been processed (RFC 9110, section 9.2.2): on a connection that was used before, without a
+        byte of an answer, and so soon that no work was lost. What breaks later is a failure, and a retry its remedy.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        _opened.set(False)
+        try:
+            return await _post(self.open(), call)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if _opened.get() or loop.time() - began > STALE:
+                raise
+        if self._unpooled is None:  # others that are kept may be closed, too
+            self._unpooled = self._connected(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=60))
+        return await _post(self._unpooled, call)
+
     async def _refused(self, target: Target, response: aiohttp.ClientResponse) -> Failure:
         if 200 < response.status < 400:
             return Failure(
@@ -121,6 +156,14 @@ class Upstream:
         headers = {name.lower(): value for name, value in response.headers.items()}
         failure = classify.from_response(target.name, response.status, headers, await _read(response) or b"")
         return replace(failure, headers=response.raw_headers)
+
+
+async def _post(session: aiohttp.ClientSession, call: Call) -> aiohttp.ClientResponse:
+    body = call.body
+    # aiohttp warns about large bodies given as bytes; buffers are sent in pieces, uncopied.
+    small = isinstance(body, bytes) and len(body) < LARGE
+    data: Any = body if small else Buffers([body] if isinstance(body, bytes) else body, call.content_type)
+    return await session.post(call.url, data=data, headers=call.headers or None, allow_redirects=False)
 
 
 def _stream_of(call: Call, media: str) -> Callable[[Target, aiohttp.ClientResponse], EventStream | ByteStream] | None:
