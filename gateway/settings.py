@@ -41,7 +41,8 @@ class ProviderSettings:
     `api` is `"openai"` or `"anthropic"` for every upstream that our own wire clients serve; any other word is litellm's
     name of the provider. `options` are further keyword arguments for litellm (`api_version`, `aws_region_name`, ...);
     `concurrency` is how many calls may be in flight at once, `responses` whether an OpenAI-compatible provider has
-    `/responses` itself.
+    `/responses` itself. `ca_certificate` are the authorities (PEM) of which one must have signed the provider's TLS
+    certificate, None for those that the system trusts.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ProviderSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 256
     responses: bool = False
+    ca_certificate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -50,6 +51,7 @@ def provider(name: str, node: Node, faults: Faults) -> ProviderSettings | None:
         options=Masked(_options(node, profile, faults)),
         concurrency=node.get("concurrency", CONCURRENCY),
         responses=_responses(name, node, profile, faults),
+        ca_certificate=_authorities(node, profile, faults),
     )
 
 
@@ -115,6 +117,19 @@ def _responses(name: str, node: Node, profile: Profile, faults: Faults) -> bool:
     if given is not None and given.value and profile.api != "openai":
         faults.add(given, "not used with this api", "`responses: true` on an OpenAI-compatible server")
     return bool(node.get("responses", node.get("api", name) == "openai" and not node.has("base_url")))
+
+
+def _authorities(node: Node, profile: Profile, faults: Faults) -> str | None:
+    given = node.child("ca_certificate")
+    if given is None:
+        return None
+    if profile.api not in OURS:
+        faults.add(given, "not used with this api", "a provider that our own client asks; for litellm, SSL_CERT_FILE")
+    try:
+        ssl.create_default_context(cadata=given.value)
+    except (ssl.SSLError, ValueError):
+        faults.add(given, "not certificates that can be read", 'text in PEM, such as "${file:ca.pem}"')
+    return str(given.value)
 
 
 def _options(node: Node, profile: Profile, faults: Faults) -> Mapping[str, Any]:

@@ -46,7 +46,7 @@ class AnthropicWire:
         self._beta = settings.headers.get(_BETA)
         key = settings.api_key
         given = {} if key is None else {"x-api-key": key.reveal()}
-        self._upstream = Upstream({"anthropic-version": VERSION, **given, **settings.headers})
+        self._upstream = Upstream({"anthropic-version": VERSION, **given, **settings.headers}, settings.ca_certificate)
         self._passage = Passage(f"{base}/v1", settings.query)
 
     async def warm_up(self) -> None:

@@ -65,7 +65,8 @@ def from_exception(target: str, exc: BaseException) -> Failure:
         return Failure(target, FailureKind.UNKNOWN, "the gateway lacks a resource for another connection")
     for types, kind, detail in _EXCEPTIONS:
         if isinstance(exc, types):
-            return Failure(target, kind, detail)
+            # A certificate that is not valid now will not be in half a second.
+            return Failure(target, kind, detail, again=False if types is _CERTIFICATE else None)
     return Failure(target, FailureKind.UNKNOWN, f"a fault inside the gateway ({type(exc).__name__})")
 
 
@@ -262,11 +263,12 @@ def _by_status(status: int, report: Report) -> FailureKind:
 
 
 _OUR_LACK = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
+_CERTIFICATE = (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError)
 _EXCEPTIONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], FailureKind, str], ...] = (
     (aiohttp.ConnectionTimeoutError, FailureKind.TIMEOUT, "no connection to the provider in time"),
     (TimeoutError, FailureKind.TIMEOUT, "no answer from the provider in time"),
     (
-        (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError),
+        _CERTIFICATE,
         FailureKind.TRANSIENT,
         "the provider's TLS certificate is not valid",
     ),

@@ -42,7 +42,7 @@ class OpenAIWire:
         self.native = frozenset({*OPERATIONS, RESPONSES} if settings.responses else OPERATIONS)
         key = settings.api_key
         bearer = {} if key is None else {"authorization": f"Bearer {key.reveal()}"}
-        self._upstream = Upstream({**bearer, **settings.headers})
+        self._upstream = Upstream({**bearer, **settings.headers}, settings.ca_certificate)
         self._passage = Passage(base, settings.query)
         self._without_logprobs: set[str] = set()
         self._refusals = Refusals()

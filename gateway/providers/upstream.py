@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
@@ -54,9 +55,12 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class Upstream:
-    """The connections. Cancelling a call closes its connection, which stops the upstream's work."""
+    """The connections. Cancelling a call closes its connection, which stops the upstream's work.
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
+    `authorities` (PEM) are those that may have signed the provider's certificate, None for the system's.
+    """
+
+    def __init__(self, headers: Mapping[str, str], authorities: str | None = None) -> None:
         self._headers = {
             "content-type": "application/json",
             "accept": "*/*",
@@ -64,6 +68,7 @@ class Upstream:
             "user-agent": "hedgerow",
             **headers,
         }
+        self._tls = True if authorities is None else ssl.create_default_context(cadata=authorities)
         self._session: aiohttp.ClientSession | None = None
         self._plain: aiohttp.ClientSession | None = None
         self._unpooled: aiohttp.ClientSession | None = None
@@ -72,7 +77,7 @@ class Upstream:
         """Return the pool; connections are made when they are needed."""
         # Made inside the running loop, at the first call. The bulkhead limits calls, so the pool itself need not.
         if self._session is None:
-            self._session = self._connected(_Connector(limit=0, keepalive_timeout=30, ttl_dns_cache=60))
+            self._session = self._connected(_Connector(limit=0, keepalive_timeout=30, ttl_dns_cache=60, ssl=self._tls))
         return self._session
 
     def _connected(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
@@ -145,7 +150,9 @@ class Upstream:
             if _opened.get() or loop.time() - began > STALE:
                 raise
         if self._unpooled is None:  # others that are kept may be closed, too
-            self._unpooled = self._connected(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=60))
+            self._unpooled = self._connected(
+                aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=60, ssl=self._tls)
+            )
         return await _post(self._unpooled, call)
 
     async def _refused(self, target: Target, response: aiohttp.ClientResponse) -> Failure:

@@ -149,13 +149,6 @@ async def test_a_fault_after_the_first_words_is_made_good_where_a_sibling_stands
         assert await verdict(running.base_url, "r", stream=True) == "served"
 
 
-async def test_a_stale_connection_costs_one_retry_and_no_error() -> None:
-    """A pooled connection that the upstream has closed meanwhile is replaced; the client notices nothing."""
-    async with gateways("  r: {targets: ['sim/good?stale'], retries: 1}", SCRIPT) as running:
-        verdicts = [await verdict(running.base_url, "r", stream=False) for _ in range(3)]
-    assert verdicts == ["served"] * 3
-
-
 async def test_half_of_all_calls_failing_hardly_shows() -> None:
     """Two targets that each fail half of their calls, with one retry: 37 or 38 of 40 on average (1 - 0.5^4)."""
     script = {"a": {"answer": RIGHT, "status": 503, "rate": 0.5}, "b": {"answer": RIGHT, "reset": True, "rate": 0.5}}

@@ -73,7 +73,7 @@ adhoc_routes: yes
         str(refused.value)
         == """\
 hedgerow.yaml:2: providers.openai.api_key: the variable OPENAI_KEY is not set, expected it in the environment, or ${OPENAI_KEY:-default}
-hedgerow.yaml:2: providers.openai.concurency: unknown key, expected one of api, base_url, api_key, headers, query, concurrency, responses, api_version, region, project, options; did you mean `concurrency`?
+hedgerow.yaml:2: providers.openai.concurency: unknown key, expected one of api, base_url, api_key, headers, query, concurrency, responses, ca_certificate, api_version, region, project, options; did you mean `concurrency`?
 hedgerow.yaml:3: providers.local.base_url: found "127.0.0.1:8000", expected an address such as http://127.0.0.1:8000/v1, without user, password and query
 hedgerow.yaml:6: routes.reliable.targets[0]: found "opnai/gpt-5", expected a provider of this file before the slash (openai, local); did you mean `openai`?
 hedgerow.yaml:7: routes.reliable.lauch: unknown key, expected one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, on_filtered, retries; did you mean `launch`?
@@ -229,9 +229,11 @@ def test_a_target_says_what_is_wrong_with_it(target: str, expected: str) -> None
         ("local: {base_url: 'http://h/v1', region: eu}", "local.region: not used with this api, expected headers and query for a server that our own client asks"),
         ("local: {base_url: 'http://h/v1', options: {a: 1}}", "local.options: not used with this api, expected headers and query for a server that our own client asks"),
         ("anthropic: {api_key: k, region: eu}", "anthropic.region: not used with this api, expected headers and query for a server that our own client asks"),
+        ("local: {base_url: 'https://h', ca_certificate: nonsense}", 'local.ca_certificate: not certificates that can be read, expected text in PEM, such as "${file:ca.pem}"'),
+        ('groq: {api_key: k, ca_certificate: "${file:no/such.pem}"}', "groq.ca_certificate: the file no/such.pem cannot be read or is empty, expected a file with text"),
         ("anthropic: {api_key: k, responses: true}", "anthropic.responses: not used with this api, expected `responses: true` on an OpenAI-compatible server"),
         ("'a/b': {base_url: 'http://h'}", "a/b: a name that cannot be used, expected a name of letters, digits, `_`, `.` and `-`"),
-        ("local: {base_url: 'http://h', lauch: 1}", "local.lauch: unknown key, expected one of api, base_url, api_key, headers, query, concurrency, responses, api_version, region, project, options"),
+        ("local: {base_url: 'http://h', lauch: 1}", "local.lauch: unknown key, expected one of api, base_url, api_key, headers, query, concurrency, responses, ca_certificate, api_version, region, project, options"),
     ],
 )  # fmt: skip
 def test_a_provider_says_what_is_wrong_with_it(provider: str, expected: str) -> None:

@@ -28,6 +28,10 @@ _LIMITS: Schema = {
             **duration("Within which the body of a request must arrive; one second more for each 64 kB."),
             "default": "30s",
         },
+        "write_timeout": {
+            **duration("For how long a client may take nothing of an answer that waits for it."),
+            "default": "60s",
+        },
         "body_bytes": count(1_000_000_000, 20 * 1024 * 1024, "The largest body of a request."),
         "upload_bytes": count(
             10_000_000_000, 512 * 1024 * 1024, "The largest body that `passthrough` passes on; it is never held whole."

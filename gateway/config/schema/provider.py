@@ -48,6 +48,13 @@ PROVIDER_SETTINGS: Schema = {
             "description": "Whether the provider serves /responses itself: requests for it then pass verbatim. "
             "By default true for api.openai.com only.",
         },
+        "ca_certificate": {
+            "type": "string",
+            "writeOnly": False,
+            "title": 'certificates in PEM, such as "${file:ca.pem}"',
+            "description": "The authorities that alone may have signed the provider's TLS certificate; by default "
+            "those that the system trusts. Verification cannot be turned off.",
+        },
         "api_version": {
             "type": "string",
             "writeOnly": False,
