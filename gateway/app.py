@@ -29,7 +29,7 @@ from gateway.observe.log import Log
 from gateway.observe.metrics import Metrics
 from gateway.observe.prices import Prices
 from gateway.observe.tracing import RequestSpans, Traces, wanted
-from gateway.policies import Breaker, Budget, Bulkhead, Credentials, attempt, compose, retry, validated
+from gateway.policies import Breaker, Budget, Bulkhead, Credentials, Hedging, attempt, compose, retry, validated
 from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
 from gateway.settings import ProviderSettings, Settings
@@ -122,6 +122,8 @@ class Gateway:
         self.breaker.listen = self._breaker_changed
         self.breaker.keep(kept)
         self.budget: Budget = Budget() if previous is None else previous.budget
+        self.hedging: Hedging = Hedging(self.budget) if previous is None else previous.hedging
+        self.hedging.keep(kept)
         self._bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
         self.metrics.sample(self._bulkhead.in_flight, self._bulkhead.waiting, 0.0)
         self.credentials: Credentials = Credentials(self._key_changed) if previous is None else previous.credentials
@@ -134,7 +136,8 @@ class Gateway:
             self._traces.know(routes)
             call = self._traces.policy(call)
         native = {name: provider.native for name, provider in self._providers.items()}
-        engine = Engine(settings.routes, call, self._observe, self._adhoc if settings.adhoc else None, native)
+        adhoc = self._adhoc if settings.adhoc else None
+        engine = Engine(settings.routes, call, self._observe, adhoc, native, self.hedging)
         hot: dict[str, Handler] = {
             "/chat/completions": Endpoint(ChatDialect(), engine),
             "/messages": Endpoint(MessagesDialect(), engine),

@@ -271,12 +271,16 @@ class Map:
 class Launch:
     """How many targets start at once, and after how many seconds the next one starts by itself (infinity: never).
 
-    With a `map` that is said of each part of the request's last message.
+    One that starts by its time is a hedge: `hedges` of them at most. Where the launch is `adaptive`, `stagger` is only
+    for targets about which little is known yet (see policies/hedging.py). With a `map` all that is said of each part of
+    the request's last message.
     """
 
     initial: int = 1
     stagger: float = math.inf
     map: Map | None = None
+    adaptive: bool = False
+    hedges: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

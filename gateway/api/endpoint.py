@@ -22,6 +22,7 @@ from gateway.api.exchange import ClientGone, Exchange
 from gateway.domain import Answer, Caller, ChatRequest, LiveStream, Native, Plan, Route
 from gateway.engine.events import Event, Finished, Observer, Spent, Streamed
 from gateway.engine.fanout import Verdict
+from gateway.engine.hedges import Hedging
 from gateway.engine.mapped import run
 from gateway.engine.plan import plan
 from gateway.errors import Abstained, AllTargetsFailed, HedgerowError, InvalidRequest, ModelMissing, ModelNotFound
@@ -46,7 +47,8 @@ class Engine:
     """What every endpoint asks: the routes, the caller behind them, and who listens.
 
     `observe` makes the listener of one request, `adhoc` the route of a comma list of targets. `native` are the wires
-    beside chat completions that a provider speaks itself, by the provider's name.
+    beside chat completions that a provider speaks itself, by the provider's name. `hedging` says when slow targets get
+    help.
     """
 
     routes: Mapping[str, Route]
@@ -54,6 +56,7 @@ class Engine:
     observe: Callable[[str, str], Observer]
     adhoc: Callable[[str, Mapping[str, Any]], Route] | None = None
     native: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    hedging: Hedging | None = None
 
     def route(self, asked: Asked) -> Route:
         """Return the route that a request names or writes; raises ModelNotFound or InvalidRequest."""
@@ -131,7 +134,7 @@ class Endpoint:
         if asked.stream and not intent.live:
             verdict = await self._awaited(intent, request, self.dialect.writer(asked, CHAT), record)
         else:
-            verdict = await run(intent, request, self.engine.call)
+            verdict = await run(intent, request, self.engine.call, self.engine.hedging)
         headers = record.decided(verdict, explain=asked.explain)
         payload: Answer | LiveStream = verdict.selection.winner.payload
         headers |= disclosure.passed_on(payload.headers)
@@ -175,7 +178,7 @@ class Endpoint:
     async def _awaited(self, intent: Plan, request: ChatRequest, writer: StreamWriter, record: _Record) -> Verdict:
         """Fan out for a stream whose selector needs whole answers, and keep the connection alive meanwhile."""
         exchange = record.exchange
-        work = asyncio.get_running_loop().create_task(run(intent, request, self.engine.call))
+        work = asyncio.get_running_loop().create_task(run(intent, request, self.engine.call, self.engine.hedging))
         try:
             while not (await asyncio.wait({work}, timeout=KEEP_ALIVE_EVERY))[0]:
                 if not exchange.started:

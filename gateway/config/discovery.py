@@ -24,6 +24,8 @@ MODELS = "HEDGEROW_MODELS"
 CLIENT_KEY = "HEDGEROW_KEY"
 DEPLOYMENT = "AZURE_OPENAI_DEPLOYMENT"
 _SOURCE = "environment"
+_AUTO = {"initial": 1, "stagger": written(HEDGE_AFTER)}
+"""A few requests an hour would never tell how long a target usually takes: hedges after a fixed time, for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def _models(found: Sequence[_Found], environ: Mapping[str, str]) -> list[str]:
 
 def _document(found: Sequence[_Found], models: Sequence[str], environ: Mapping[str, str]) -> dict[str, Any]:
     models = [_literally(model) for model in models]
-    auto = {"auto": {"targets": [*models], "launch": "hedge"}} if models else {}
+    auto = {"auto": {"targets": [*models], "launch": _AUTO}} if models else {}
     fast = {"fast": {"targets": [*models], "launch": "all", "select": "first"}} if len(models) > 1 else {}
     vote = {"vote": {"targets": [*models], "launch": "all", "select": "majority"}} if len(models) > 2 else {}
     own = {each.name: [model for model in models if model.startswith(f"{each.name}/")] for each in found}

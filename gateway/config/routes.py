@@ -36,6 +36,9 @@ _BY_TARGET = {"weighted": "weights", "guarded": "priors"}
 _ASKED = {"judge": "by", "fuse": "by"}
 """The options of selectors that name a model of a provider."""
 
+_STAGGERS = {"never": math.inf, "auto": HEDGE_AFTER}
+"""The words for a stagger, in seconds: `auto` as long as little is known."""
+
 HURRY = 1.0
 """Seconds of Retry-After that a target with others behind it is waited for."""
 
@@ -237,7 +240,8 @@ def _undefined(node: Node, provider: str, defined: Collection[str], faults: Faul
 
 def _launch(node: Node, count: int, faults: Faults) -> Launch:
     launch = node.child("launch")
-    words = {"all": Launch(count), "hedge": Launch(1, HEDGE_AFTER), "fallback": Launch(1)}
+    hedge = Launch(1, HEDGE_AFTER, adaptive=True, hedges=1)
+    words = {"all": Launch(count), "hedge": hedge, "fallback": Launch(1)}
     if launch is None:
         return words["all"]
     if isinstance(launch.value, str):
@@ -246,11 +250,15 @@ def _launch(node: Node, count: int, faults: Faults) -> Launch:
     if count and initial > count:
         faults.found(launch.value["initial"], f"at most the number of targets, {count}")
     stagger = launch.get("stagger", "never")
+    if stagger == "never" and launch.has("hedges"):
+        faults.found(launch.value["hedges"], "no `hedges` without a `stagger`, a duration or auto")
     parts = launch.child("map")
     return Launch(
         initial,
-        math.inf if stagger == "never" else durations.seconds(stagger),
+        _STAGGERS.get(stagger) or durations.seconds(stagger),
         None if parts is None else Map(**parts.plain()),
+        adaptive=stagger == "auto",
+        hedges=launch.get("hedges", 1 if stagger == "auto" else math.inf),
     )
 
 

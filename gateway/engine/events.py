@@ -15,10 +15,11 @@ from gateway.domain import Failure, FailureKind, Usage
 
 
 class Launched(Struct, frozen=True):
-    """A target was asked."""
+    """A target was asked; `hedge` where only because those asked before it were slow, not because one had failed."""
 
     target: str
     at: float
+    hedge: bool = False
 
 
 class Attempted(Struct, frozen=True):
@@ -117,10 +118,20 @@ class Streamed(Struct, frozen=True):
 
 
 class BudgetDenied(Struct, frozen=True):
-    """An extra call was not made, because its provider's budget for them is used up; `what` is `retry`."""
+    """An extra call was not made, because its provider's budget is used up; `what` is `retry` or `hedge`."""
 
     target: str
     what: str
+
+
+Why: TypeAlias = Literal["share", "slow", "budget"]
+
+
+class HedgeWithheld(Struct, frozen=True):
+    """A hedge was not started: the route's `share` of them is used up, or everything is `slow`, or by the `budget`."""
+
+    target: str
+    why: Why
 
 
 BreakerState: TypeAlias = Literal["closed", "half_open", "open"]
@@ -173,6 +184,7 @@ Event: TypeAlias = (
     | Verified
     | Streamed
     | BudgetDenied
+    | HedgeWithheld
     | Finished
 )
 Listener: TypeAlias = Callable[[Event], None]

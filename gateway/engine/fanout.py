@@ -7,11 +7,12 @@ until the next one starts by itself. A failure, or an undecided ballot with noth
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
@@ -31,6 +32,7 @@ from gateway.domain import (
     Usage,
 )
 from gateway.engine.events import Answered, Expired, Failed, Launched, Selected, SelectorFaulted, Spent, Superseded
+from gateway.engine.hedges import Hedges, Hedging
 from gateway.engine.standby import Standby
 from gateway.errors import Abstained, AllTargetsFailed
 
@@ -63,8 +65,8 @@ class Verdict(Struct, frozen=True):
     parts: tuple[Verdict, ...] = ()
 
 
-async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
-    """Run one request through its plan.
+async def fan_out(plan: Plan, request: ChatRequest, call: Caller, hedging: Hedging | None = None) -> Verdict:
+    """Run one request through its plan; without `hedging` its stagger is kept, whatever that costs.
 
     A live winner's stream is open and belongs to the caller of this function; everything else is closed and awaited
     when this returns or raises.
@@ -73,7 +75,7 @@ async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
         AllTargetsFailed: no target gave an answer before the deadline.
         Abstained: answers came, but the selector chose none.
     """
-    flight = _Flight(plan, request, call)
+    flight = _Flight(plan, request, call, hedging)
     ballot = Ballot(size=len(plan.targets), seats=tuple(Seat(t.name, t.priority, t.weight) for t in plan.targets))
     kept: tuple[Candidate, ...] = ()
     try:
@@ -89,7 +91,7 @@ async def fan_out(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
             elif ballot.closed:
                 raise _nothing(plan, ballot, flight)
             elif flight.due:
-                flight.launch()
+                flight.proceed()
     finally:
         if not (plan.warm and _is_stream(kept)):
             await flight.recall(ballot, kept)
@@ -146,11 +148,13 @@ def _nothing(plan: Plan, ballot: Ballot, flight: _Flight) -> Exception:
 class _Flight:
     """The branches of one request: started in order, landed in order of arrival, recalled together."""
 
-    def __init__(self, plan: Plan, request: ChatRequest, call: Caller) -> None:
+    def __init__(self, plan: Plan, request: ChatRequest, call: Caller, hedging: Hedging | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._plan, self._request, self._call = plan, request, call
+        hedged = plan.launch.stagger < math.inf and plan.launch.initial < len(plan.targets)
+        self._hedges = Hedges(plan, request, hedging) if hedged else None
         self._queue = deque(plan.targets)
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[bool]] = {}
         self._started: dict[str, float] = {}
         self._arrivals: list[Outcome] = []
         self._next_start = 0.0
@@ -177,19 +181,31 @@ class _Flight:
     @property
     def due(self) -> bool:
         """Whether the next target starts now, by its time or because nobody else is in flight."""
-        return not self._running or self._loop.time() >= self._next_start
+        return bool(self._queue) and (not self._running or self._loop.time() >= self._next_start)
 
-    def launch(self, count: int = 1) -> None:
+    def launch(self, count: int = 1, *, hedge: bool = False) -> None:
         """Ask the next `count` targets, as far as there are any left and time to wait for them."""
         now = self._loop.time()
         if now >= self._plan.deadline:
             return
-        self._next_start = now + self._plan.launch.stagger
-        for _ in range(min(count, len(self._queue))):
-            target = self._queue.popleft()
+        targets = [self._queue.popleft() for _ in range(min(count, len(self._queue)))]
+        self._next_start = math.inf if self._hedges is None else now + self._hedges.delay(targets)
+        for target in targets:
             self._started[target.name] = now
-            self._request.listen(Launched(target.name, now))
-            self._running[target.name] = self._loop.create_task(self._branch(target))
+            self._request.listen(Launched(target.name, now, hedge))
+            task = self._running[target.name] = self._loop.create_task(self._branch(target))
+            if hedge and self._hedges is not None:
+                self._hedges.started(target, task)
+
+    def proceed(self) -> None:
+        """Ask the next target: because nobody else is in flight; else as a hedge, where one may be started."""
+        hedges, now = self._hedges, self._loop.time()
+        if not self._running or hedges is None:
+            self.launch()
+        elif hedges.allowed(self._queue[0], self._running, now):
+            self.launch(hedge=True)
+        else:
+            self._next_start = now + hedges.pause
 
     def closed(self, ballot: Ballot) -> Ballot:
         """Close the ballot; but where nobody has answered, ask first those who were not asked for their open circuits.
@@ -237,7 +253,8 @@ class _Flight:
             return ()
         return [Failure(target.name, failure.kind, detail) for target in passed]
 
-    async def _branch(self, target: Target) -> None:
+    async def _branch(self, target: Target) -> bool:
+        """Ask one target; return whether it answered."""
         started = self._loop.time()
         cause = None
         try:
@@ -251,9 +268,12 @@ class _Flight:
             self._request.listen(Failed(outcome, now, duration, cause))
         else:
             self._request.listen(Answered(target.name, now, duration))
+        if self._hedges is not None:
+            self._hedges.learn(target, outcome, duration, now)
         self._arrivals.append(outcome)
         del self._running[target.name]
         self._wake()
+        return not isinstance(outcome, Failure)
 
     def _wake(self) -> None:
         if self._waker is not None and not self._waker.done():
@@ -306,6 +326,8 @@ class _Flight:
                 self.durations[name] = now - self._started[name]
                 self._superseded.append(name)
                 self._request.listen(Superseded(name, now, self.durations[name]))
+            if self._hedges is not None:
+                self._hedges.cut(name, self.durations[name], now)
         landed = [outcome for outcome in (*ballot.candidates, *self._arrivals) if isinstance(outcome, Candidate)]
         lost = [outcome for outcome in landed if not any(outcome is candidate for candidate in kept)]
         interrupted = await self._close(lost) or interrupted
@@ -365,7 +387,7 @@ class _Flight:
         )
 
 
-async def _ended(tasks: Iterable[asyncio.Task[None]]) -> asyncio.CancelledError | None:
+async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> asyncio.CancelledError | None:
     """Await tasks to their end, whoever cancels us meanwhile; return that cancellation."""
     interrupted: asyncio.CancelledError | None = None
     while running := [task for task in tasks if not task.done()]:

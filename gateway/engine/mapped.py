@@ -21,6 +21,7 @@ from fanin import Candidate
 from gateway.domain import Caller, ChatRequest, Deadline, Launch, Map, Outcome, Plan, Target
 from gateway.engine.events import Answered, Event, Launched, Selected, Spent
 from gateway.engine.fanout import Verdict, fan_out
+from gateway.engine.hedges import Hedging
 from gateway.errors import AllTargetsFailed, InvalidRequest, PartFailed
 
 _FIRST = fanin.first()
@@ -28,18 +29,18 @@ _BREAK = {"paragraphs": re.compile(r"\n[ \t]*\n\s*"), "characters": re.compile(r
 _messages = msgspec.json.Decoder(list[dict[str, Any]])
 
 
-async def run(plan: Plan, request: ChatRequest, call: Caller) -> Verdict:
+async def run(plan: Plan, request: ChatRequest, call: Caller, hedging: Hedging | None = None) -> Verdict:
     """Run one request through its plan, whole or part by part (see `fan_out`)."""
     if plan.launch.map is None:
         if request.parts:
             raise InvalidRequest(
                 f"The route `{plan.route}` asks whole messages, expected no `hedgerow.map`.", param="hedgerow.map"
             )
-        return await fan_out(plan, request, call)
-    return await _map_out(plan, plan.launch.map, request, call)
+        return await fan_out(plan, request, call, hedging)
+    return await _map_out(plan, plan.launch.map, request, call, hedging)
 
 
-async def _map_out(plan: Plan, how: Map, request: ChatRequest, call: Caller) -> Verdict:
+async def _map_out(plan: Plan, how: Map, request: ChatRequest, call: Caller, hedging: Hedging | None) -> Verdict:
     """Ask the parts, at most `parallel` at once, and reduce.
 
     Raises:
@@ -53,7 +54,7 @@ async def _map_out(plan: Plan, how: Map, request: ChatRequest, call: Caller) -> 
     async def ask(index: int, part: ChatRequest) -> Verdict:
         async with turns:
             try:
-                return await fan_out(_part_plan(plan, index), part, call)
+                return await fan_out(_part_plan(plan, index), part, call, hedging)
             except AllTargetsFailed as failed:
                 raise PartFailed(index + 1, len(requests), failed) from None
 

@@ -47,6 +47,11 @@ def describe(route: Route) -> str:
         rhythm = "asks all targets at once"
     elif math.isinf(stagger):
         rhythm = f"asks {initial} at once, the next when one fails or the answers leave it undecided"
+    elif route.launch.adaptive:
+        rhythm = (
+            f"asks {initial} at once, the next when one fails or is slower than in 95 of 100 cases ({stagger:g} s "
+            "until that is known)"
+        )
     else:
         rhythm = f"asks {initial} at once, the next every {stagger:g} s, or sooner when one fails"
     lines = [f"route {route.name}", f"  launch    {rhythm}"]

@@ -16,6 +16,7 @@ from gateway.engine.events import (
     Event,
     Failed,
     Finished,
+    HedgeWithheld,
     Launched,
     Selected,
     Spent,
@@ -67,6 +68,7 @@ class RouteCounts:
         self.rescues = metrics.rescues.labels(route)
         self.hedges_fired = metrics.hedges_fired.labels(route)
         self.hedges_won = metrics.hedges_won.labels(route)
+        self.hedges_withheld = _Bound(lambda why: metrics.hedges_withheld.labels(route, why))
         self.selected_seconds = metrics.selected_seconds.labels(route)
         self.saved = metrics.saved.labels(route)
         self.added = metrics.added.labels(route)
@@ -107,7 +109,7 @@ class TargetCounts:
 class RequestCounts:
     """The listener of one request. `cost` is what is known to have been spent on it so far, in dollars."""
 
-    __slots__ = ("_alone", "_began", "_cut", "_first", "_heard", "_hedges", "_next", "_of", "_open", "cost")
+    __slots__ = ("_alone", "_began", "_cut", "_first", "_heard", "_hedges", "_of", "cost")
 
     def __init__(self, of: RouteCounts) -> None:
         self._of = of
@@ -117,7 +119,6 @@ class RequestCounts:
         self._heard: tuple[Answered, ...] = ()
         self._cut: tuple[str, ...] = ()
         self._hedges: tuple[str, ...] = ()
-        self._open, self._next = 0, False
         self.cost: float | None = None
         of.in_flight += 1
 
@@ -131,11 +132,9 @@ class RequestCounts:
         """Remember who was asked first, and when."""
         if not self._first:
             self._first, self._began = event.target, event.at
-        elif event.at > self._began and self._open and not self._next:
-            # By its time: others are still out, and none has failed since the last start.
+        elif event.hedge:
             self._hedges += (event.target,)
             self._of.hedges_fired.inc()
-        self._open, self._next = self._open + 1, False
 
     def attempted(self, event: Attempted) -> None:
         """Count a call."""
@@ -149,13 +148,11 @@ class RequestCounts:
     def answered(self, event: Answered) -> None:
         """Remember how long the answer took."""
         self._heard += (event,)
-        self._open -= 1
         if event.target == self._first:
             self._alone = "answered", event.duration
 
     def failed(self, event: Failed) -> None:
         """Count a branch that gave up."""
-        self._open, self._next = self._open - 1, True
         self._of.failures[self._of.label(event.failure.target), event.failure.kind.value].inc()
         if event.failure.target == self._first:
             self._alone = "failed", event.duration
@@ -163,6 +160,10 @@ class RequestCounts:
     def denied(self, event: BudgetDenied) -> None:
         """Count an extra call that was not made."""
         self._of.denied[self._of.label(event.target), event.what].inc()
+
+    def withheld(self, event: HedgeWithheld) -> None:
+        """Count a hedge that was not started."""
+        self._of.hedges_withheld[event.why].inc()
 
     def superseded(self, event: Superseded) -> None:
         """Count a branch that was cancelled."""
@@ -264,6 +265,7 @@ _COUNTS: dict[type, Callable[[RequestCounts, Any], None]] = {
     Spent: RequestCounts.spent,
     Streamed: RequestCounts.streamed,
     BudgetDenied: RequestCounts.denied,
+    HedgeWithheld: RequestCounts.withheld,
     Finished: RequestCounts.finished,
 }
 

@@ -114,6 +114,9 @@ class Metrics:
         )
         self.hedges_fired = counter("hedges_fired", "Branches started because an earlier one was slow.", "route")
         self.hedges_won = counter("hedges_won", "Branches started by their time that won.", "route")
+        self.hedges_withheld = counter(
+            "hedges_withheld", "Hedges not started: too many, no budget, or everything is slow.", "route", "why"
+        )
         self.alone = counter("first_target", "What came of the target asked first.", "route", "outcome")
         self.alone_seconds = histogram(
             "first_target_seconds", "Time the first target alone would have taken; estimated where it was cancelled.",

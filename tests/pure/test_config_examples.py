@@ -75,7 +75,7 @@ def test_hedged_streaming_can_stream_live() -> None:
     """Both routes decide on the first words."""
     routes = example("hedged-streaming").routes
     assert all(route.select.live for route in routes.values())
-    assert [route.launch for route in routes.values()] == [Launch(1, 2.0), Launch(2, 0.8)]
+    assert [route.launch for route in routes.values()] == [Launch(1, 2.0, adaptive=True, hedges=1), Launch(2, 0.8)]
 
 
 def test_perspectives_have_three_prompts_and_one_model() -> None:

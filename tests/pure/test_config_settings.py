@@ -46,12 +46,15 @@ def test_the_smallest_file_gets_sensible_limits() -> None:
     ("written", "launch"),
     [
         ("all", Launch(3, math.inf)),
-        ("hedge", Launch(1, 2.0)),
+        ("hedge", Launch(1, 2.0, adaptive=True, hedges=1)),
         ("fallback", Launch(1, math.inf)),
         ("{initial: 2, stagger: 800ms}", Launch(2, 0.8)),
         ("{initial: 2}", Launch(2, math.inf)),
         ("{stagger: 1m30s}", Launch(1, 90.0)),
         ("{initial: 3, stagger: never}", Launch(3, math.inf)),
+        ("{stagger: auto}", Launch(1, 2.0, adaptive=True, hedges=1)),
+        ("{initial: 2, stagger: auto, hedges: 2}", Launch(2, 2.0, adaptive=True, hedges=2)),
+        ("{stagger: 1s, hedges: 1}", Launch(1, 1.0, hedges=1)),
     ],
 )
 def test_race_hedge_fallback_and_escalation_are_two_numbers(written: str, launch: Launch) -> None:

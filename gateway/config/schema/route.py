@@ -52,7 +52,8 @@ LAUNCH: Schema = {
             "type": "string",
             "enum": ["all", "hedge", "fallback"],
             "title": _LAUNCH_TITLE,
-            "description": f"hedge: the next starts after {written(HEDGE_AFTER)} or a failure; fallback: a failure.",
+            "description": "hedge: the next starts when the first is slower than usual, or fails ({initial: 1, "
+            "stagger: auto}); fallback: when it fails.",
         },
         {
             "type": "object",
@@ -69,11 +70,16 @@ LAUNCH: Schema = {
                     "default": 1,
                 },
                 "stagger": {
-                    **duration("After how long the next target starts by itself."),
-                    "title": 'a duration such as "800ms", or never',
-                    "pattern": f"^never$|{PATTERN}",
+                    **duration(
+                        "After how long the next target starts by itself: a hedge, which its provider's budget must "
+                        "have room for. auto: after the 95th percentile of the target's own times, "
+                        f"{written(HEDGE_AFTER)} until it is known; for 1 request in 20 at most."
+                    ),
+                    "title": 'a duration such as "800ms", auto or never',
+                    "pattern": f"^never$|^auto$|{PATTERN}",
                     "default": "never",
                 },
+                "hedges": count(MOST_TARGETS, None, "The most hedges of one request; 1 with auto, else any number."),
                 "map": _MAP,
             },
         },

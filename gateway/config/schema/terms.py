@@ -42,11 +42,11 @@ def texts(title: str, description: str) -> Schema:
     }
 
 
-def count(most: int, default: int, description: str, least: int = 1) -> Schema:
+def count(most: int, default: int | None, description: str, least: int = 1) -> Schema:
     """Return the schema of a whole number between two bounds."""
     title = f"a whole number from {least} to {most}"
     kind = {"type": "integer", "minimum": least, "maximum": most}
-    return {**kind, "title": title, "description": description, "default": default}
+    return {**kind, "title": title, "description": description} | ({} if default is None else {"default": default})
 
 
 MODEL_NAME: Schema = {
