@@ -24,6 +24,7 @@ from gateway.api.responses import ResponsesDialect
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Launch, Outcome, Route, Target
 from gateway.engine.events import BreakerChanged, Event, KeyDisabled, KeyEnabled, Listener, Observer
+from gateway.engine.several import several
 from gateway.observe.counting import asked_by
 from gateway.observe.log import Log
 from gateway.observe.metrics import Metrics
@@ -137,7 +138,7 @@ class Gateway:
             call = self._traces.policy(call)
         native = {name: provider.native for name, provider in self._providers.items()}
         adhoc = self._adhoc if settings.adhoc else None
-        engine = Engine(settings.routes, call, self._observe, adhoc, native, self.hedging)
+        engine = Engine(settings.routes, call, self._observe, adhoc, native, self.hedging, several(call))
         hot: dict[str, Handler] = {
             "/chat/completions": Endpoint(ChatDialect(), engine),
             "/messages": Endpoint(MessagesDialect(), engine),

@@ -229,7 +229,8 @@ class Target:
     send; `params` win over all. `on_unsupported` says what becomes of a field that the provider cannot do: `fail` is
     the target's failure, `drop` leaves it out and says so. `same_as` is the model's common name where providers call
     it differently: only embeddings of one model can stand in for each other. In a live stream the first words must come
-    within `first_token` seconds, and then one event after another within `idle`.
+    within `first_token` seconds, and then one event after another within `idle`. `choices` is this request's share of a
+    client's `n`; None leaves that to the client.
     """
 
     name: str
@@ -252,6 +253,7 @@ class Target:
     priority: int = 0
     prefill: Mapping[str, Any] | None = None
     price: Price | None = None
+    choices: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,7 +361,8 @@ class Plan(Struct, frozen=True):
     Answers are waited for until `deadline`; the time from then until `decide_by` is kept for the rule's scorers.
 
     Of a live stream: `continued` says that another target may go on where the leader breaks off, `warm` that its
-    siblings are kept for that, and `verify` is the rule that they and it are put to at the end.
+    siblings are kept for that, and `verify` is the rule that they and it are put to at the end. `gathered` is how many
+    targets have choices of their own in a stream of all: 0 where one answer is passed on.
     """
 
     route: str
@@ -373,6 +376,7 @@ class Plan(Struct, frozen=True):
     warm: bool = False
     verify: fanin.Rule | None = None
     evades: bool = False
+    gathered: int = 0
 
 
 Caller: TypeAlias = Callable[[Target, ChatRequest, Deadline], Awaitable[Outcome]]

@@ -14,6 +14,8 @@ from gateway.domain import Form
 from gateway.errors import InvalidRequest, ModelMissing
 
 MOST_FIELDS = 1000
+MOST_CHOICES = 128
+"""The largest `n`, of OpenAI, too."""
 _OURS = ("explain", "launch", "map", "select")
 _PRIVATE = frozenset(
     {"api_base", "api_key", "api_version", "base_url", "custom_llm_provider", "extra_headers", "headers", "model_list"}
@@ -99,6 +101,15 @@ def field(
     except (msgspec.MsgspecError, RecursionError):
         shown = bytes(raw)[:60].decode(errors="replace")
         raise InvalidRequest(f"`{name}` is {shown}, expected {expected}.", param=name) from None
+
+
+def choices_of(asked: Asked) -> int:
+    """Return how many answers the client asks for; raises InvalidRequest for what is no sensible number of them."""
+    expected = f"a whole number from 1 to {MOST_CHOICES}"
+    n: int = field(asked.fields, "n", int, expected, default=1, keep=True)
+    if not 1 <= n <= MOST_CHOICES:
+        raise InvalidRequest(f"`n` is {n}, expected {expected}.", param="n")
+    return n
 
 
 def expect_list(fields: dict[str, Raw], name: str) -> None:

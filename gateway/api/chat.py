@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,20 +10,17 @@ from msgspec import Raw
 
 from gateway.api import sse
 from gateway.api.asked import Asked, expect_list, field, parse
-from gateway.api.collected import together
 from gateway.api.dialect import CHAT, Translation
 from gateway.api.envelope import envelope
 from gateway.api.side_effects import refuse_effects
 from gateway.domain import Answer, Route
+from gateway.engine.choices import replay, together
 from gateway.errors import HedgerowError
 
 _DONE = b"data: [DONE]\n\n"
 
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, Raw])
-_list = msgspec.json.Decoder(list[dict[str, Raw]])
-_NULL, _NOTHING = Raw(b"null"), Raw(b"[]")
-_OPENAI = frozenset({"index", "message", "logprobs", "finish_reason"})
 
 
 class ChatDialect:
@@ -115,33 +112,3 @@ class ChatWriter:
 def _options(asked: Asked) -> dict[str, Any]:
     options: dict[str, Any] = field(asked.fields, "stream_options", dict, "an object", default={}, keep=True)
     return options
-
-
-def replay(fields: Mapping[str, Raw], *, include_usage: bool) -> Iterator[bytes]:
-    """Yield the chunks of a stream that says what a whole chat completion said.
-
-    As in a real stream: the role comes first and once per choice, the end carries the finish reason, and the usage
-    comes last, in a chunk without choices, only if the client asked for it.
-    """
-    shared: dict[str, Any] = {key: value for key, value in fields.items() if key not in {"choices", "usage", "object"}}
-    head = {"id": shared.pop("id", _NULL), "object": "chat.completion.chunk", **shared}
-    usage: dict[str, Any] = {"usage": None} if include_usage else {}
-
-    def chunk(index: Raw, delta: Mapping[str, Any], finish: Any = None, **further: Any) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish, **further}
-        return _encode({**head, "choices": [choice], **usage})
-
-    for position, choice in enumerate(_list.decode(fields["choices"])):
-        index = choice.get("index", Raw(b"%d" % position))
-        message: dict[str, Any] = dict(_object.decode(choice["message"]))
-        role = message.pop("role", Raw(b'"assistant"'))
-        if (calls := message.get("tool_calls", _NULL)) != _NULL:
-            message["tool_calls"] = [{"index": place, **call} for place, call in enumerate(_list.decode(calls))]
-        said = {key: value for key, value in message.items() if value not in (_NULL, _NOTHING)}
-        opening = {"role": role, "content": "" if "content" in said else None}
-        vendor = {key: value for key, value in choice.items() if key not in _OPENAI}
-        yield chunk(index, opening)
-        yield chunk(index, said, logprobs=choice.get("logprobs"))
-        yield chunk(index, {}, choice.get("finish_reason"), **vendor)
-    if include_usage:
-        yield _encode({**head, "choices": [], "usage": fields.get("usage", _NULL)})

@@ -80,7 +80,7 @@ class Dialect(ErrorDialect, Protocol):
         ...
 
     def together(self, first: Answer, answers: Sequence[Answer]) -> Answer:
-        """Return one answer that holds several."""
+        """Return one answer that holds several; chat completions come with the tokens of all on the first."""
         ...
 
     def whole(self, answer: Answer, asked: Asked, explanation: Raw | None) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,17 +14,17 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from gateway.api import disclosure
-from gateway.api.asked import Asked
-from gateway.api.collected import billed, joined
+from gateway.api.asked import Asked, choices_of
 from gateway.api.dialect import CHAT, Dialect, StreamWriter
 from gateway.api.envelope import refuse
 from gateway.api.exchange import ClientGone, Exchange
-from gateway.domain import Answer, Caller, ChatRequest, LiveStream, Native, Plan, Route
+from gateway.domain import Answer, Caller, ChatRequest, LiveStream, Native, Route
+from gateway.engine.choices import billed, joined
 from gateway.engine.events import Event, Finished, Observer, Spent, Streamed
 from gateway.engine.fanout import Verdict
 from gateway.engine.hedges import Hedging
 from gateway.engine.mapped import run
-from gateway.engine.plan import plan
+from gateway.engine.plan import gathering, plan
 from gateway.errors import Abstained, AllTargetsFailed, HedgerowError, InvalidRequest, ModelMissing, ModelNotFound
 
 KEEP_ALIVE_EVERY = 10.0
@@ -48,7 +48,7 @@ class Engine:
 
     `observe` makes the listener of one request, `adhoc` the route of a comma list of targets. `native` are the wires
     beside chat completions that a provider speaks itself, by the provider's name. `hedging` says when slow targets get
-    help.
+    help. `several` is the caller for requests that say how many answers they want (see engine/several.py).
     """
 
     routes: Mapping[str, Route]
@@ -57,6 +57,7 @@ class Engine:
     adhoc: Callable[[str, Mapping[str, Any]], Route] | None = None
     native: Mapping[str, frozenset[str]] = field(default_factory=dict)
     hedging: Hedging | None = None
+    several: Caller | None = None
 
     def route(self, asked: Asked) -> Route:
         """Return the route that a request names or writes; raises ModelNotFound or InvalidRequest."""
@@ -118,6 +119,8 @@ class Endpoint:
         self.dialect.admit(asked, route)
         now = asyncio.get_running_loop().time()
         intent = plan(route, stream=asked.stream, now=now, limit=patience(exchange))
+        if rule.gathers and self.dialect.wire == CHAT:
+            intent = gathering(intent, route, choices_of(asked), stream=asked.stream)
         fields, native = (asked.fields, None) if self.dialect.wire == CHAT else self._worded(asked, route, record)
         request = ChatRequest(
             id=exchange.id,
@@ -131,10 +134,12 @@ class Endpoint:
             native=native,
             parts=asked.parts,
         )
+        call = self.engine.several if "n" in fields and self.engine.several is not None else self.engine.call
+        work = run(intent, request, call, self.engine.hedging)
         if asked.stream and not intent.live:
-            verdict = await self._awaited(intent, request, self.dialect.writer(asked, CHAT), record)
+            verdict = await self._awaited(work, self.dialect.writer(asked, CHAT), record)
         else:
-            verdict = await run(intent, request, self.engine.call, self.engine.hedging)
+            verdict = await work
         headers = record.decided(verdict, explain=asked.explain)
         payload: Answer | LiveStream = verdict.selection.winner.payload
         headers |= disclosure.passed_on(payload.headers)
@@ -157,7 +162,9 @@ class Endpoint:
         paid = [part.selection.winner.payload for part in verdict.parts]
         if paid and all(first is not answer for answer in paid):
             paid.append(first)  # a scorer wrote it
-        first = billed(first, paid)
+        counted = paid or answers
+        if all(answer.wire == CHAT for answer in counted):
+            first = billed(first, counted)
         if verdict.selection.text is not None and all(answer.wire == CHAT for answer in answers):
             made = joined(verdict.selection.text, answers)
         else:
@@ -175,10 +182,10 @@ class Endpoint:
             return fields, None
         return fields, Native(wire, asked.fields, record.exchange.given(self.dialect.forwarded), asked.form)
 
-    async def _awaited(self, intent: Plan, request: ChatRequest, writer: StreamWriter, record: _Record) -> Verdict:
+    async def _awaited(self, run: Coroutine[Any, Any, Verdict], writer: StreamWriter, record: _Record) -> Verdict:
         """Fan out for a stream whose selector needs whole answers, and keep the connection alive meanwhile."""
         exchange = record.exchange
-        work = asyncio.get_running_loop().create_task(run(intent, request, self.engine.call, self.engine.hedging))
+        work = asyncio.get_running_loop().create_task(run)
         try:
             while not (await asyncio.wait({work}, timeout=KEEP_ALIVE_EVERY))[0]:
                 if not exchange.started:

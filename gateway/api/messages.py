@@ -12,6 +12,7 @@ from gateway.api import sse
 from gateway.api.asked import Asked, expect_list, field, parse
 from gateway.api.dialect import CHAT, StreamWriter, Translation
 from gateway.domain import Answer, Route
+from gateway.engine.choices import added
 from gateway.errors import HedgerowError, InvalidRequest
 from gateway.wires import messages_answers, messages_to_chat
 from gateway.wires.messages_events import EventsOfChunks
@@ -78,6 +79,8 @@ class MessagesDialect:
         messages = [_message(answer, "") for answer in answers]
         content = [block for message in messages for block in msgspec.json.decode(message["content"], type=list[Raw])]
         fields = _message(first, "") | {"content": Raw(_encode(content))}
+        if any(answer.wire != CHAT for answer in answers):
+            fields["usage"] = Raw(_encode(added([msgspec.json.decode(message["usage"]) for message in messages])))
         return Answer(fields, first.usage, WIRE)
 
     def whole(self, answer: Answer, asked: Asked, explanation: Raw | None) -> bytes:

@@ -13,6 +13,7 @@ from gateway.api.asked import Asked, parse
 from gateway.api.dialect import CHAT, StreamWriter, Translation
 from gateway.api.envelope import envelope
 from gateway.domain import Answer, Route
+from gateway.engine.choices import added
 from gateway.errors import HedgerowError, InvalidRequest
 from gateway.wires import chat_to_responses, responses_to_chat
 from gateway.wires.chat_to_responses import EventsOfChunks
@@ -67,8 +68,13 @@ class ResponsesDialect:
     def together(self, first: Answer, answers: Sequence[Answer]) -> Answer:
         """Return one response that holds the output items of all, one answer's behind the other's."""
         bare = Asked("", {}, stream=False, explain=False, overrides={})
-        items = [item for answer in answers for item in _list.decode(_response(answer, bare)["output"])]
-        return Answer(_response(first, bare) | {"output": Raw(_encode(items))}, first.usage, WIRE)
+        responses = [_response(answer, bare) for answer in answers]
+        items = [item for response in responses for item in _list.decode(response["output"])]
+        fields = _response(first, bare) | {"output": Raw(_encode(items))}
+        if any(answer.wire != CHAT for answer in answers):
+            told = [usage for each in responses if (usage := msgspec.json.decode(each.get("usage", Raw(b"null"))))]
+            fields["usage"] = Raw(_encode(added(told)))
+        return Answer(fields, first.usage, WIRE)
 
     def whole(self, answer: Answer, asked: Asked, explanation: Raw | None) -> bytes:
         """Return the response under the model's name that the client asked for."""

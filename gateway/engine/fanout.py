@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 from msgspec import Struct
@@ -31,6 +31,8 @@ from gateway.domain import (
     Target,
     Usage,
 )
+from gateway.engine.awaiting import ended
+from gateway.engine.chorus import Chorus
 from gateway.engine.events import Answered, Expired, Failed, Launched, Selected, SelectorFaulted, Spent, Superseded
 from gateway.engine.hedges import Hedges, Hedging
 from gateway.engine.standby import Standby
@@ -81,10 +83,7 @@ async def fan_out(plan: Plan, request: ChatRequest, call: Caller, hedging: Hedgi
     try:
         flight.launch(plan.launch.initial)
         while not kept:
-            for outcome in await flight.landed():
-                ballot = flight.take(outcome, ballot)
-            if flight.over:
-                ballot = flight.closed(ballot)
+            ballot = await flight.step(ballot)
             ballot, selection = await _advised(plan.select, ballot, request, flight)
             if selection is not None:
                 kept = selection.together or (selection.winner,)
@@ -93,10 +92,13 @@ async def fan_out(plan: Plan, request: ChatRequest, call: Caller, hedging: Hedgi
             elif flight.due:
                 flight.proceed()
     finally:
-        if not (plan.warm and _is_stream(kept)):
+        if not (kept and (plan.gathered or (plan.warm and _is_stream(kept)))):
             await flight.recall(ballot, kept)
     selection = _with_opinions(cast("Selection", selection), ballot)
-    if plan.continued and _is_stream(kept):
+    if plan.gathered:
+        leader, kept = kept[0], ()
+        selection = replace(selection, winner=Chorus(plan, request, flight, ballot, leader).led_by(leader))
+    elif plan.continued and _is_stream(kept):
         selection = _with_siblings(selection, Standby(plan, request, call, flight, ballot))
     return flight.verdict(ballot, selection, kept)
 
@@ -290,6 +292,12 @@ class _Flight:
                 alarm.cancel()
         return await self.another()
 
+    async def step(self, ballot: Ballot) -> Ballot:
+        """Wait for what lands and return the ballot with it, closed when nothing more can come."""
+        for outcome in await self.landed():
+            ballot = self.take(outcome, ballot)
+        return self.closed(ballot) if self.over else ballot
+
     async def another(self) -> list[Outcome]:
         """Wait until a branch lands, or somebody wakes us, whatever the clock says; return what landed, in order."""
         if not self._arrivals:
@@ -319,7 +327,7 @@ class _Flight:
         losers = dict(self._running)
         for task in losers.values():
             task.cancel()
-        interrupted = await _ended(losers.values())
+        interrupted = await ended(losers.values())
         now = self._loop.time()
         for name in losers:
             if name not in self.durations:
@@ -338,7 +346,7 @@ class _Flight:
     async def _close(self, losers: Iterable[Candidate]) -> asyncio.CancelledError | None:
         """Close losing answers and book their tokens; return the cancellation that came meanwhile."""
         streams = [loser.payload for loser in losers if loser.payload and not isinstance(loser.payload, Answer)]
-        interrupted = await _ended([self._loop.create_task(stream.aclose()) for stream in streams])
+        interrupted = await ended([self._loop.create_task(stream.aclose()) for stream in streams])
         for loser in losers:
             if loser.payload is not None and loser.payload.usage is not None:
                 self._request.listen(Spent(loser.target, loser.payload.usage, won=False))
@@ -385,14 +393,3 @@ class _Flight:
             decided_at=self._last_arrival,
             consulted=tuple(self._consultations),
         )
-
-
-async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> asyncio.CancelledError | None:
-    """Await tasks to their end, whoever cancels us meanwhile; return that cancellation."""
-    interrupted: asyncio.CancelledError | None = None
-    while running := [task for task in tasks if not task.done()]:
-        try:
-            await asyncio.wait(running)
-        except asyncio.CancelledError as exc:
-            interrupted = exc
-    return interrupted

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from msgspec.structs import replace as altered
 
 import fanin
-from gateway.domain import Plan, Route
+from fanin import Ballot, Rule, Selection
+from gateway.domain import Plan, Route, Target
 
 _FIRST = fanin.first()
 MARGIN = 0.05
@@ -38,6 +43,41 @@ def plan(route: Route, *, stream: bool, now: float, limit: float = math.inf) -> 
         verify=verify,
         evades=route.evades,
     )
+
+
+def _as_they_come(ballot: Ballot) -> Selection | None:
+    """Begin with the first words of anybody: the others join in."""
+    return Selection(ballot.candidates[0], "all answers side by side, as they come") if ballot.candidates else None
+
+
+GATHERED = Rule("collect", _as_they_come, live=True)
+"""Who decides for a stream that carries what all say."""
+
+
+def gathering(plan: Plan, route: Route, choices: int, *, stream: bool) -> Plan:
+    """Return the plan for a rule that gathers, and a client that can read `choices` answers side by side (1: any).
+
+    Several are spread over the targets: each gets its share as its `n`, those of the highest priority one more where
+    it does not come out even. With fewer choices than targets the last ones stand in for those that fail. A stream
+    carries what each target says as it comes.
+    """
+    if route.launch.map is not None:
+        return plan
+    seats = len(plan.targets)
+    if choices > 1:
+        plan = altered(plan, targets=_shares(plan.targets, choices))
+    if 1 < choices < seats:
+        seats = choices
+        enough = fanin.quorum(seats, plan.select) | plan.select
+        plan = altered(plan, select=enough, launch=replace(plan.launch, initial=min(plan.launch.initial, seats)))
+    if not stream or route.buffered:
+        return plan
+    return altered(plan, select=GATHERED, live=True, gathered=seats, continued=False, warm=False, verify=None)
+
+
+def _shares(targets: Sequence[Target], choices: int) -> tuple[Target, ...]:
+    share, more = divmod(choices, len(targets))
+    return tuple(replace(target, choices=max(1, share + (place < more))) for place, target in enumerate(targets))
 
 
 def describe(route: Route) -> str:
@@ -104,6 +144,8 @@ def _streaming(route: Route) -> str:
         return "replays streams when they are whole"
     if route.verified:
         return "streams the first words live, and asks the siblings at the end whether they agree"
+    if route.select.gathers and not route.launch.map:
+        return "streams all live, side by side"
     if not route.select.live or route.launch.map:
         return "needs whole answers"
     return "streams live, siblings stand by" if route.warm else "streams live"

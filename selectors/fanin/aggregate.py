@@ -21,7 +21,9 @@ from fanin.spec import Range
 def collect() -> Rule:
     """All answers side by side, in ranked order; the first of them is the winner. It waits for all.
 
-    For comparing what several targets say. Do not use it where one answer is wanted: nothing is decided.
+    A stream of them need not wait: each is passed on as it comes, told apart by its number. For comparing what several
+    targets say, or for several samples from different models. Do not use it where one answer is wanted: nothing is
+    decided.
     """
 
     def decide(ballot: Ballot) -> Selection | None:
@@ -30,7 +32,7 @@ def collect() -> Rule:
         ranked = ballot.ranked()
         return Selection(ranked[0], f"all {len(ranked)} answers side by side", together=ranked)
 
-    return Rule("collect", decide)
+    return Rule("collect", decide, gathers=True)
 
 
 def concat(*, separator: str = "\n\n") -> Rule:

@@ -39,7 +39,7 @@ def defer(of: Rule) -> Rule:
     def decide(ballot: Ballot) -> Selection | None:
         return of(ballot) if ballot.closed else None
 
-    return replace(of, name=f"defer({of.name})", decide=decide, live=False, exempt=of.exempt - {"final"})
+    return replace(of, name=f"defer({of.name})", decide=decide, live=False, gathers=False, exempt=of.exempt - {"final"})
 
 
 def quorum(k: Annotated[int, Range(1)], of: Rule) -> Rule:
@@ -76,7 +76,9 @@ def valid(check: CheckSpec, of: Rule) -> Rule:
     def decide(ballot: Ballot) -> Selection | None:
         return of(admitted(ballot, passes))
 
-    return replace(of, name=f"valid({of.name})", decide=decide, needs=of.needs | wanted, live=False, abstains=True)
+    return replace(
+        of, name=f"valid({of.name})", decide=decide, needs=of.needs | wanted, live=False, gathers=False, abstains=True
+    )
 
 
 def admitted(ballot: Ballot, passes: Check) -> Ballot:

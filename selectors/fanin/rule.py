@@ -28,7 +28,8 @@ class Rule:
     candidates. `exempt` names the laws that it does not keep: `"final"` where it decides before it is certain (as
     soon as m agree), `"fair"` where the order of arrival counts (the first answer); no other law can be declared away.
     `heavy` says that a decision takes milliseconds of CPU: the caller runs it off the event loop. `scorers` are those
-    that the rule may want asked (see `fanin.scored`).
+    that the rule may want asked (see `fanin.scored`). `gathers` says that all answers stand side by side and none is
+    chosen: a stream may carry each as it comes, and a client's `n` answers may come from several targets.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Rule:
     exempt: frozenset[str] = frozenset()
     heavy: bool = False
     scorers: tuple[Any, ...] = ()
+    gathers: bool = False
 
     def __call__(self, ballot: Ballot) -> Selection | None:
         """Decide, and sign the selection with this rule's name unless a rule inside has signed it."""

@@ -52,7 +52,7 @@ def stop(
             return None
         return replace(found, reason=f"{found.reason}; enough to stop waiting")
 
-    return replace(of, name=f"stop({of.name})", decide=decide, live=False, exempt=of.exempt | {"final"})
+    return replace(of, name=f"stop({of.name})", decide=decide, live=False, gathers=False, exempt=of.exempt | {"final"})
 
 
 def chance_of_lead(first: float, second: float) -> float:

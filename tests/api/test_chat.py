@@ -398,7 +398,7 @@ async def test_collect_gives_all_answers_as_the_choices_of_one_completion() -> N
         for event in streamed.body.decode().split("\n\n")
         if event.startswith("data: {")
     ]
-    assert {delta["index"] for delta in deltas} == {0, 1, 2}
+    assert {delta["index"] for delta in deltas} == {0, 1, 2, 3}
 
 
 async def test_perspectives_are_scored_together() -> None:
