@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +39,11 @@ class Scale:
     streams: int
     pairs: int
     idle_streams: int
+    races: int
 
 
-FULL = Scale(requests=2400, streams=24, pairs=100, idle_streams=1000)
-QUICK = Scale(requests=400, streams=24, pairs=25, idle_streams=200)
+FULL = Scale(requests=2400, streams=24, pairs=100, idle_streams=1000, races=9)
+QUICK = Scale(requests=400, streams=24, pairs=25, idle_streams=200, races=3)
 
 
 def one_round(
@@ -61,6 +63,7 @@ def one_round(
         "three": runner.run(cpu_per_request(gateway, three, scale.requests // 2)),
         "event": runner.run(cpu_per_event(gateway, scale.streams)),
         "latency": runner.run(added_latency(gateway, upstream, scale.pairs)),
+        "race": runner.run(race(gateway, scale.races)),
     } | ({} if nginx is None else {"nginx": runner.run(cpu_per_request(nginx, one, scale.requests))})
 
 
@@ -102,6 +105,17 @@ async def added_latency(measured: Server, upstream: Server, pairs: int) -> float
         taken = await in_turns([*through, *directly], request, RATE, pairs)
     behind_gateway, direct = map(statistics.median, taken)
     return (behind_gateway - direct) * 1e3
+
+
+async def race(measured: Server, count: int) -> float:
+    """Return the median seconds that a stream takes whose slower target sends its headers and role at once, too."""
+    request, taken = chat_request("race", _QUESTION, stream=True), []
+    async with asyncio.timeout(PHASE_WITHIN), connections(measured.port, 1) as (opened,):
+        for _ in range(count):
+            start = time.perf_counter()
+            await opened.ask(request)
+            taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
 
 
 async def memory_per_stream(measured: Server, count: int) -> float:

@@ -20,6 +20,7 @@ routes:
   claude: {{targets: [anthropic/a], select: first}}
   paced: {{targets: [up/paced], select: first}}
   held: {{targets: [up/held], select: first}}
+  race: {{targets: [up/late, up/soon], select: first}}
 """
 _NGINX = """
 daemon off;

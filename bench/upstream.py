@@ -1,7 +1,8 @@
 """An upstream whose answers are bytes made beforehand, so that two cores measure the gateway and not its upstream.
 
 The simulator makes every answer anew and takes ten times the CPU. Here the model in the request decides what comes:
-`paced` streams events at an even pace, `held` begins a stream and falls silent, all others answer at once and whole.
+`paced` streams events at an even pace, `held` begins a stream and falls silent, `late` and `soon` race for first words,
+all others answer at once and whole.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ EVENTS = 100
 """Events with content in a paced stream."""
 INTERVAL = 0.02
 """Seconds between two of them."""
+RACE = {b'"late"': 3.0, b'"soon"': 0.1}
+"""Seconds until the first words of the two that race, whose headers and role come at once."""
+RACE_EVENTS, RACE_INTERVAL = 60, 1 / 150
+"""What they say, and how fast."""
 _GOLDEN = 0.618
 _SHARED = {"id": "chatcmpl-7f1c0a52b8e94d3a", "created": 1_700_000_000, "model": "bench-2024-01-01"}
 _ANSWER = "The answer follows from the three steps above, as was asked. " * 8
@@ -105,16 +110,20 @@ class _Answering(asyncio.Protocol):
             offset = INTERVAL * (_Answering.streams * _GOLDEN % 1)
             self._transport.write(_BEGINNING)
             first = self._loop.time() + offset
-            self._loop.call_at(first, self._say, first, EVENTS)
+            self._loop.call_at(first, self._say, first, EVENTS, INTERVAL)
+        elif racer := next((wait for name, wait in RACE.items() if name in self._body), 0.0):
+            self._transport.write(_BEGINNING)
+            first = self._loop.time() + racer
+            self._loop.call_at(first, self._say, first, RACE_EVENTS, RACE_INTERVAL)
         else:
             self._transport.write(_ANSWERS.get(self._path, _COMPLETION))
 
-    def _say(self, due: float, left: int) -> None:
+    def _say(self, due: float, left: int, interval: float) -> None:
         if self._transport.is_closing():
             return
         if left:
             self._transport.write(_WORDS)
-            self._loop.call_at(due + INTERVAL, self._say, due + INTERVAL, left - 1)
+            self._loop.call_at(due + interval, self._say, due + interval, left - 1, interval)
         else:
             self._transport.write(_END)
 

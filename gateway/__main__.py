@@ -104,10 +104,13 @@ def explain(
     settings = _settings(config)
     from gateway.engine.plan import describe  # noqa: PLC0415 -- see serve
     from gateway.errors import ModelNotFound  # noqa: PLC0415
+    from gateway.policies import description  # noqa: PLC0415
 
     if route not in settings.routes:
         _stop(str(ModelNotFound(route, settings.routes)))
     typer.echo(describe(settings.routes[route]))
+    concurrency = {name: provider.concurrency for name, provider in settings.providers.items()}
+    typer.echo(description.describe(settings.routes[route], concurrency))
 
 
 @app.command("import")

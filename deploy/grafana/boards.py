@@ -92,6 +92,15 @@ REDUNDANCY = Board(
                 "Rescues", "Requests in a second that were answered though the first target failed.", "reqps",
                 {"{{route}}": rate("hedgerow_rescues_total", "route", ROUTE)},
             ),
+            Panel(
+                "Streams continued by another target", "They had broken off after their first words. splice: by a "
+                "sibling that had said the same; prefill: from the beginning of the answer.", "reqps",
+                {"{{route}}: {{how}}": rate("hedgerow_stream_rescues_total", "route, how", ROUTE)},
+            ),
+            Panel(
+                "Verified streams", "What the siblings said of streams that were passed on at once.", "reqps",
+                {"{{route}}: {{outcome}}": rate("hedgerow_verified_total", "route, outcome", ROUTE)}, stacked=True,
+            ),
         ],
         "Hedges": [
             Panel(
@@ -104,6 +113,16 @@ REDUNDANCY = Board(
                 "Share of hedges that won", "Few: they start too early to be needed, or too late.", "percentunit",
                 {"{{route}}": f"sum by (route) (rate(hedgerow_hedges_won_total{{{ROUTE}}}[{W}])) / "
                  f"sum by (route) (rate(hedgerow_hedges_fired_total{{{ROUTE}}}[{W}]))"},
+            ),
+            Panel(
+                "Hedges withheld", "share: the route's part of its requests is used up; slow: everything is; budget: "
+                "the provider has no room.", "reqps",
+                {"{{route}}: {{why}}": rate("hedgerow_hedges_withheld_total", "route, why", ROUTE)},
+            ),
+            Panel(
+                "Share of requests hedged", "An adaptive launch keeps it at a twentieth.", "percentunit",
+                {"{{route}}": f"sum by (route) (rate(hedgerow_hedges_fired_total{{{ROUTE}}}[{W}])) / "
+                 f"sum by (route) (rate(hedgerow_requests_total{{{ROUTE}}}[{W}]))"},
             ),
         ],
         "Who wins, and how much they agree": [
@@ -169,6 +188,18 @@ PROVIDERS = Board(
             Panel(
                 "Branches that gave up, by kind", "After their retries; answers that failed a check are among them.",
                 "reqps", {"{{target}}: {{kind}}": rate("hedgerow_failures_total", "target, kind", TARGET)},
+            ),
+            Panel(
+                "Circuits", "0 closed, 1 half open, 2 open: then the target is not asked; the worst of all workers.",
+                "short", {"{{target}}": "max by (target) (hedgerow_breaker_state)"},
+            ),
+            Panel(
+                "Keys not used", "1 while a provider's key, or its use for one model, is disabled.",
+                "short", {"{{provider}}: {{reason}}": "max by (provider, reason) (hedgerow_key_disabled)"},
+            ),
+            Panel(
+                "Extra calls denied", "Retries and hedges for which the provider's budget had no room.", "reqps",
+                {"{{target}}: {{what}}": rate("hedgerow_budget_denied_total", "target, what", TARGET)},
             ),
             Panel(
                 "Calls in flight and waiting", "By provider, over all workers.", "short",

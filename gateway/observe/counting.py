@@ -18,10 +18,12 @@ from gateway.engine.events import (
     Finished,
     HedgeWithheld,
     Launched,
+    Rescued,
     Selected,
     Spent,
     Streamed,
     Superseded,
+    Verified,
 )
 from gateway.observe.residual import Residual
 
@@ -66,6 +68,8 @@ class RouteCounts:
         self.first_token = metrics.first_token.labels(route)
         self.agreement = metrics.agreement.labels(route)
         self.rescues = metrics.rescues.labels(route)
+        self.stream_rescues = _Bound(lambda how: metrics.stream_rescues.labels(route, how))
+        self.verified = _Bound(lambda outcome: metrics.verified.labels(route, outcome))
         self.hedges_fired = metrics.hedges_fired.labels(route)
         self.hedges_won = metrics.hedges_won.labels(route)
         self.hedges_withheld = _Bound(lambda why: metrics.hedges_withheld.labels(route, why))
@@ -234,6 +238,14 @@ class RequestCounts:
             self._of.cost[target, fate, basis].inc(dollars)
             self.cost = dollars + (self.cost or 0.0)
 
+    def continued(self, event: Rescued) -> None:
+        """Count a stream that another target went on with."""
+        self._of.stream_rescues[event.how].inc()
+
+    def verified(self, event: Verified) -> None:
+        """Count what the siblings said of a stream."""
+        self._of.verified["agreed" if event.agreed else "disagreed"].inc()
+
     def streamed(self, event: Streamed) -> None:
         """Take down a stream's rhythm."""
         target = self._of.label(event.target)
@@ -263,6 +275,8 @@ _COUNTS: dict[type, Callable[[RequestCounts, Any], None]] = {
     Superseded: RequestCounts.superseded,
     Selected: RequestCounts.selected,
     Spent: RequestCounts.spent,
+    Rescued: RequestCounts.continued,
+    Verified: RequestCounts.verified,
     Streamed: RequestCounts.streamed,
     BudgetDenied: RequestCounts.denied,
     HedgeWithheld: RequestCounts.withheld,

@@ -23,6 +23,11 @@ PROVIDERS = {
 }
 """The conventions' `gen_ai.provider.name` where it is not what we call the provider."""
 
+OPERATIONS = {
+    "messages": "chat", "messages/count_tokens": "count_tokens", "responses": "chat", "completions": "text_completion",
+}  # fmt: skip
+"""The conventions' `gen_ai.operation.name` of a wire where it is not the wire's own name."""
+
 GATEWAY = "hedgerow"
 _Labels = dict[str, str]
 _Info = Mapping[str, _Labels]

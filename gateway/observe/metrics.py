@@ -109,6 +109,12 @@ class Metrics:
         )  # fmt: skip
         self.agreement = histogram("agreement_ratio", "The winner's share of the vote.", RATIO, "route")
         self.rescues = counter("rescues", "Requests that the first target alone would have failed.", "route")
+        self.stream_rescues = counter(
+            "stream_rescues", "Streams that broke off and were continued by another target.", "route", "how"
+        )
+        self.verified = counter(
+            "verified", "Streams held against their siblings' answers after they were sent.", "route", "outcome"
+        )
         self.abstentions = counter(
             "abstentions", "Decisions the route's selector left to another, or to an error.", "route", "outcome"
         )
@@ -140,7 +146,7 @@ class Metrics:
         self.calls = gauge("calls_in_flight", "Calls to a provider under way.", "livesum", "provider")
         self.waiting = gauge("calls_waiting", "Calls that wait for room at a provider.", "livesum", "provider")
         self.breakers = gauge("breaker_state", "Circuit: 0 closed, 1 half open, 2 open.", "livemax", "target")
-        self.disabled = gauge("key_disabled", "1 while a refused key is not used.", "livemax", "provider")
+        self.disabled = gauge("key_disabled", "1 while a refused key is not used.", "livemax", "provider", "reason")
 
     def _process(self) -> None:
         gauge = self._gauge
@@ -193,8 +199,10 @@ class Metrics:
         self.tell()
 
     def key(self, event: KeyDisabled | KeyEnabled) -> None:
-        """Say whether a provider's key is in use."""
-        self.disabled.labels(event.provider).set(float(isinstance(event, KeyDisabled)))
+        """Say whether a provider's key is in use, and why it is not."""
+        for reason in ("credential", "quota"):
+            disabled = isinstance(event, KeyDisabled) and event.reason == reason
+            self.disabled.labels(event.provider, reason).set(float(disabled))
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
         """Serve `/metrics` from a thread of its own, so that a scrape never holds up a request; return its stop."""

@@ -23,16 +23,19 @@ from gateway.engine.events import (
     Failed,
     Finished,
     Launched,
+    Rescued,
     Selected,
     Spent,
     Superseded,
+    Verified,
 )
-from gateway.observe.genai import GATEWAY, PROVIDERS
+from gateway.observe.genai import GATEWAY, OPERATIONS, PROVIDERS
 
 STANDARD = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """The variables that turn traces on where the configuration does not."""
 
 _incoming: ContextVar[Any] = ContextVar("incoming", default=None)
+_operation: ContextVar[str] = ContextVar("operation", default="chat")
 _branch: ContextVar[Any] = ContextVar("branch", default=None)
 
 
@@ -119,11 +122,13 @@ class _Entering:
         self._handler: Callable[[Arrived], Awaitable[None]] = handler
         self._extract, self._names = traces.context.extract, [name.encode() for name in traces.context.fields]
         self.dialect = handler.dialect
+        self._operation = OPERATIONS.get(handler.dialect.wire, handler.dialect.wire)
 
     async def __call__(self, exchange: Arrived) -> None:
         given = exchange.headers
         carrier = {name.decode(): given[name].decode("latin-1") for name in self._names if name in given}
         _incoming.set(self._extract(carrier) if carrier else None)
+        _operation.set(self._operation)
         await self._handler(exchange)
 
 
@@ -133,12 +138,13 @@ class RequestSpans:
     def __init__(self, traces: Traces, route: str, request_id: str, targets: Mapping[str, Target]) -> None:
         self._traces, self._targets = traces, targets
         api = traces.api
+        self._operation = _operation.get()
         self._root = traces.tracer.start_span(
-            f"chat {route}",
+            f"{self._operation} {route}",
             context=_incoming.get(),
             kind=api.SpanKind.SERVER,
             attributes={
-                "gen_ai.operation.name": "chat",
+                "gen_ai.operation.name": self._operation,
                 "gen_ai.provider.name": GATEWAY,
                 "gen_ai.request.model": route,
                 "hedgerow.request_id": request_id,
@@ -157,12 +163,14 @@ class RequestSpans:
     def launched(self, event: Launched) -> None:
         """Begin a branch; the task that is started next inherits it."""
         target = self._targets.get(event.target)
-        attributes = {"gen_ai.operation.name": "chat", "hedgerow.target": event.target}
+        attributes: dict[str, Any] = {"gen_ai.operation.name": self._operation, "hedgerow.target": event.target}
+        if event.hedge:
+            attributes["hedgerow.hedge"] = True
         if target is not None:
             attributes["gen_ai.provider.name"] = PROVIDERS.get(target.provider, target.provider)
             attributes["gen_ai.request.model"] = target.model
         span = self._traces.tracer.start_span(
-            f"chat {target.model if target else event.target}",
+            f"{self._operation} {target.model if target else event.target}",
             context=self._inside,
             kind=self._traces.api.SpanKind.CLIENT,
             attributes=attributes,
@@ -213,6 +221,15 @@ class RequestSpans:
         if selection.winner.target in self._branches:
             self._branches[selection.winner.target].set_attribute("hedgerow.won", True)
 
+    def rescued(self, event: Rescued) -> None:
+        """Note that another target went on with a stream."""
+        about = {"hedgerow.target": event.target, "hedgerow.by": event.by, "hedgerow.how": event.how}
+        self._root.add_event("rescued", about)
+
+    def verified(self, event: Verified) -> None:
+        """Note what the siblings said of a stream."""
+        self._root.set_attribute("hedgerow.verified", event.agreed)
+
     def spent(self, event: Spent) -> None:
         """Note a branch's tokens."""
         span = self._branches.get(event.target)
@@ -240,6 +257,8 @@ _NOTES: dict[type, Callable[[RequestSpans, Any], None]] = {
     Failed: RequestSpans.failed,
     Superseded: RequestSpans.superseded,
     Selected: RequestSpans.selected,
+    Rescued: RequestSpans.rescued,
+    Verified: RequestSpans.verified,
     Spent: RequestSpans.spent,
     Finished: RequestSpans.finished,
 }

@@ -18,6 +18,8 @@ DECREASE = 0.9
 """What remains of the limit after a loss."""
 KNEE = 16
 """The first loss of an idle provider does not bring the limit below nine tenths of this."""
+LEAST = 1.0
+"""Calls that may be in flight whatever happens."""
 OVERLOADED = 529
 """Anthropic's status for "overloaded"."""
 
@@ -42,7 +44,7 @@ class Limit:
     def lost(self, began: float, now: float, in_flight: int) -> None:
         """Shrink, once for all calls that were under way together: a burst of refusals is one piece of news."""
         if began >= self._cut_at:
-            self.now = max(1.0, DECREASE * min(self.now, max(in_flight, KNEE)))
+            self.now = max(LEAST, DECREASE * min(self.now, max(in_flight, KNEE)))
             self._cut_at = now
 
 

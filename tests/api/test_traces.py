@@ -107,6 +107,23 @@ async def test_a_request_is_a_span_with_a_child_for_each_branch() -> None:
     assert not any(CANARY.encode() in body or b"provider-canary" in body or b"France" in body for body in bodies)
 
 
+@pytest.mark.parametrize(
+    ("path", "asked", "operation"),
+    [("embeddings", {"input": "hello"}, "embeddings"), ("completions", {"prompt": "hello"}, "text_completion")],
+)
+async def test_a_span_names_its_own_operation(path: str, asked: dict[str, str], operation: str) -> None:
+    """Embeddings are no chat, in the request's span and in its branches'; a hedge says that it is one."""
+    targets = "{model: 'sim/a?latency=0.3', same_as: a}, {model: sim/b, same_as: a}"
+    routes = f"  r: {{targets: [{targets}], launch: {{initial: 1, stagger: 50ms}}}}"
+    with collector() as (url, spans, _):
+        async with gateways(routes, head=f"traces: {{endpoint: '{url}'}}") as running:
+            reply = await running.post({"model": "r", **asked}, path=f"/v1/{path}")
+            assert reply.status == 200, reply.body
+    assert {attributes(span)["gen_ai.operation.name"] for span in spans} == {operation}
+    assert sorted(span.name for span in spans) == [f"{operation} a?latency=0.3", f"{operation} b", f"{operation} r"]
+    assert [attributes(span)["hedgerow.target"] for span in spans if "hedgerow.hedge" in attributes(span)] == ["sim/b"]
+
+
 @pytest.mark.slow  # the exporter tries again for some seconds when the gateway ends
 async def test_an_answer_does_not_wait_for_a_collector_that_is_gone() -> None:
     """Spans are lost, requests are not."""

@@ -35,13 +35,18 @@ tailed: {{answer: Paris, latency: "tail:0.05:0.3:1.5"}}
 charlie: {{answer: Paris, latency: 0.04..0.2, wrong: 0.3, wrong_answers: [Lyon], gap: 0.01}}
 flaky: {{answer: Paris, latency: 0.05, status: 503, rate: 0.3}}
 writer: {{ttft: 0.05..0.2, tokens: 20, gap: 0.005..0.04}}
+cut: {{tokens: 20, gap: 0.01, cut: 5, rate: 0.5}}
+twin: {{ttft: 0.05, tokens: 20, gap: 0.01}}
 locked: {{status: 401}}
+spent: {{error: quota}}
 broken: {{status: 500}}
 """
 CONFIG = """
 providers:
   sim: {{api: openai, base_url: "{upstream}", concurrency: 64}}
   shut: {{api: openai, base_url: "{upstream}", api_key: refused}}  # a refused key is not called again: it stands alone
+  poor: {{api: openai, base_url: "{upstream}"}}
+  down: {{api: openai, base_url: "{upstream}"}}
 routes:
   race:
     targets:
@@ -64,6 +69,18 @@ routes:
     select: {{quorum: {{k: 2, of: majority}}}}
     retries: 0
   tell: {{targets: [{{model: sim/writer, name: writer}}]}}
+  steady: {{targets: [{{model: sim/cut, name: cut}}, {{model: sim/twin, name: twin}}], standby: warm}}
+  checked:
+    targets: [{{model: sim/bravo, name: bravo}}, {{model: sim/charlie, name: charlie}}]
+    select: majority
+    stream: verify
+  unhelped:  # late, and its help is in no state for extra calls
+    targets: [{{model: sim/bravo, name: bravo}}, {{model: down/broken, name: down}}]
+    launch: {{initial: 1, stagger: 50ms}}
+  storm: {{targets: [{{model: down/broken, name: down}}]}}
+  owing:
+    targets: [{{model: poor/spent, name: poor}}, {{model: sim/bravo, name: bravo}}]
+    launch: fallback
   sole:
     targets: [{{model: shut/locked, name: locked}}, {{model: sim/broken, name: broken}}]
     retries: 0
@@ -72,6 +89,7 @@ routes:
     launch: fallback
 """
 TRAFFIC = ("race",) * 6 + ("vote",) * 6 + ("hedge",) * 4 + ("strict",) * 2 + ("spare", "tell") * 2 + ("sole", "nobody")
+TRAFFIC += ("steady", "checked") * 3 + ("unhelped", "storm", "owing")
 
 needs_prometheus = pytest.mark.skipif(
     not installed(), reason="needs Prometheus and promtool: `make dashboards` installs them"

@@ -56,7 +56,8 @@ async def test_a_refused_key_is_not_used_again_for_any_model_of_its_provider(wor
         assert [(line["event"], line["level"], line["provider"]) for line in told(running)] == [
             ("provider.key_disabled", "error", "sim")
         ]
-        assert running.sample("hedgerow_key_disabled", provider="sim") == 1
+        reason = "credential" if words == "status=401" else "quota"
+        assert running.sample("hedgerow_key_disabled", provider="sim", reason=reason) == 1
         async with naive_proxies(running.sim.base_url, f"bad?{words}") as naive:
             body = {"model": "r", "messages": [{"role": "user", "content": "17 * 23?"}]}
             for _ in range(2):
@@ -81,7 +82,7 @@ async def test_one_call_tries_a_refused_key_again_later(monkeypatch: pytest.Monk
         assert (await ask(running)).json["error"]["code"] == "upstream_credentials_refused"
         await asyncio.sleep(0.25)
         assert [(await ask(running)).status for _ in range(2)] == [200, 200]
-        assert running.sample("hedgerow_key_disabled", provider="sim") == 0
+        assert running.sample("hedgerow_key_disabled", provider="sim", reason="quota") == 0
         assert [line["event"] for line in told(running)] == ["provider.key_disabled", "provider.key_enabled"]
 
 

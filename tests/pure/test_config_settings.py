@@ -12,6 +12,7 @@ import fanin
 from gateway.config import ConfigError, load, parse
 from gateway.domain import Launch, Map, Route
 from gateway.engine.plan import describe
+from gateway.policies.description import describe as described
 from gateway.settings import ProviderSettings, Secret, Settings
 
 KEY = "Zq8_vR2mXw5-tB9nLc4yKd7jHf3gPs6a"
@@ -356,6 +357,17 @@ def test_a_wrong_map_is_told_by_its_path(written: str, told: str) -> None:
     """As every other fault is."""
     with pytest.raises(ConfigError, match=f"routes.r.{told}"):
         route_of(f"launch: {written}")
+
+
+def test_explain_tells_what_guards_a_route_s_calls() -> None:
+    """Breaker, budget, hedges, room and keys, with the numbers that are in force; hedges only where there are any."""
+    hedged, voted = (described(route_of(f"launch: {launch}"), {"local": 12}) for launch in ("hedge", "all"))
+    told = " ".join(hedged.split())
+    assert "passed over after 5 failures in a row, or when 50% of at least 10 calls in 30 s fail" in told
+    assert "3 under way, or 20% of its calls" in told
+    assert "at most 1 a request, each with a place in the budget; 5% of the route's requests and 5 more" in told
+    assert "calls to local 12; fewer while a provider limits" in told
+    assert "hedges  " not in voted
 
 
 def test_a_judge_counts_the_parts_that_it_may_have_to_read() -> None:
