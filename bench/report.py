@@ -29,7 +29,7 @@ FIGURES = {
     "responses_chat": Figure("CPU per request, Responses over chat", "µs"),
     "event": Figure("CPU per event of a paced stream", "µs", 60),
     "latency": Figure("added latency at 50 requests/s, p50", "ms", 1.2),
-    "race": Figure("race of two streams to the end of 60 tokens, first words after 3 s and after 0.1 s", "s", 0.55),
+    "race": Figure("time of a race of two streams, 60 tokens", "s", 0.55),
     "ready": Figure("start until the first 200 of /readyz", "s", 1),
     "memory": Figure("memory when ready (RSS)", "MB", 90),
     "idle": Figure("memory of an idle open stream (RSS)", "kB", 45),
