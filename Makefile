@@ -81,7 +81,7 @@ lock: ## Renew uv.lock and requirements.txt (needs uv)
 	@command -v uv >/dev/null || { echo "uv is not installed: pip install uv"; exit 2; }
 	uv lock --upgrade
 	uv export --quiet --frozen --all-extras --no-emit-project --format requirements-txt --output-file requirements.txt --no-header
-	uv export --quiet --frozen --extra otel --no-dev --no-emit-project --format requirements-txt --output-file deploy/requirements.txt --no-header
+	uv export --quiet --frozen --extra otel --extra redis --no-dev --no-emit-project --format requirements-txt --output-file deploy/requirements.txt --no-header
 	uv export --quiet --frozen --only-group build --format requirements-txt --output-file deploy/requirements-build.txt --no-header
 
 clean: ## Remove what the other targets made

@@ -20,7 +20,9 @@ from gateway.api.front import Application, Front, Handler
 from gateway.api.messages import MessagesDialect
 from gateway.api.passthrough import LONGEST, Passthrough
 from gateway.api.relay import RelayDialect, Upload
+from gateway.api.replays import KEPT_FOR
 from gateway.api.responses import ResponsesDialect
+from gateway.api.shared_replays import SharedReplays
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Launch, Outcome, Route, Target
 from gateway.engine.events import BreakerChanged, Event, KeyDisabled, KeyEnabled, Listener, Observer
@@ -166,6 +168,8 @@ class Gateway:
         if previous is not None:
             self.asgi.ready, self.asgi.replays = previous.asgi.ready, previous.asgi.replays
             previous.handed_down = set(kept)
+        self._shared: SharedReplays | None
+        self._share_replays(previous)
 
     def unchanged(self, settings: Settings) -> dict[str, Provider]:
         """Return the providers that would be the same under other settings."""
@@ -202,6 +206,21 @@ class Gateway:
         self.metrics.key(event)
         self.log.key(event)
 
+    def _share_replays(self, previous: Gateway | None) -> None:
+        """Keep responses in the Redis that is configured, the previous one's as long as it is the same."""
+        redis, replays = self.settings.redis, self.asgi.replays
+        if previous is not None and previous.settings.redis == redis:
+            self._shared, previous._shared = previous._shared, None  # noqa: SLF001 -- it closes what it has
+        else:
+            self._shared = None if redis is None else SharedReplays(redis.reveal(), KEPT_FOR, self._redis_changed)
+        replays.shared = self._shared
+
+    def _redis_changed(self, is_there: bool) -> None:
+        if is_there:
+            self.log.say("redis.back")
+        else:
+            self.log.warning("redis.silent", effect="each process knows its own Idempotency-Keys only until it answers")
+
     def _adhoc(self, model: str, overrides: Mapping[str, Any]) -> Route:
         return adhoc_route(model, overrides, self.settings)
 
@@ -228,6 +247,8 @@ class Gateway:
             for name, provider in self._providers.items():
                 if name not in self.handed_down:
                     await provider.aclose()
+            if self._shared is not None:
+                await self._shared.aclose()
             self.log.close()
 
     async def _watch(self) -> None:

@@ -86,7 +86,8 @@ class Settings:
     `keys` maps a client's name to the SHA-256 hex digest of its key; when it is empty no key is asked for. `notes` are
     sentences for the operator. `traces` is where a collector of OpenTelemetry listens, None for nowhere. `cors` are the
     origins whose pages may call the gateway, `*` for any. `passthrough` is the provider to which goes what the gateway
-    does not serve itself. `default_routes` are the routes of requests that name no model, by operation.
+    does not serve itself. `default_routes` are the routes of requests that name no model, by operation. `redis` is one
+    that workers and replicas share.
     """
 
     providers: Mapping[str, ProviderSettings]
@@ -99,3 +100,4 @@ class Settings:
     traces: str | None = None
     passthrough: str | None = None
     default_routes: Mapping[str, str] = field(default_factory=dict)
+    redis: Secret | None = None

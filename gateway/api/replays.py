@@ -1,7 +1,8 @@
 """`Idempotency-Key`: a request that comes twice is carried out once, and its response is given to everybody who asks.
 
 As in draft-ietf-httpapi-idempotency-key-header: the same key with the same request joins the call in flight or gets the
-stored response, with another request it is an error. What is kept is kept in this process, for a while, within a bound.
+stored response, with another request it is an error. What is kept is kept in this process, for a while, within a bound,
+and where one is configured also in a Redis, for the other processes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from gateway.api.exchange import Exchange
+from gateway.api.shared_replays import Kept, SharedReplays
 from gateway.errors import InternalError, InvalidRequest, KeyReused
 
 HEADER = b"idempotency-key"
@@ -38,6 +40,7 @@ class Replays:
     """
 
     def __init__(self, clock: Callable[[], float], *, room: int = ROOM) -> None:
+        self.shared: SharedReplays | None = None
         self._clock = clock
         self._room = room
         self._used = 0
@@ -71,7 +74,7 @@ class Replays:
             raise KeyReused
         with exchange.watched():
             await entry.follow(exchange, again=again)
-        return entry.status if again else None
+        return entry.status if again or entry.borrowed else None
 
     def _start(
         self,
@@ -81,21 +84,30 @@ class Replays:
         inner: Callable[[], Exchange],
     ) -> None:
         async def work() -> None:
+            shared = self.shared
             try:
-                await handler(inner())
+                if shared is None:
+                    await handler(inner())
+                elif (kept := await shared.find(name, entry.digest)) is not None:
+                    entry.borrow(kept)
+                else:
+                    async with shared.holding(name):
+                        await handler(inner())
             except Exception as exc:  # noqa: BLE001 -- whoever follows raises it where it is logged and answered
                 entry.fault = exc
             finally:
                 self._finished(name, entry)
+                if shared is not None and not entry.borrowed:
+                    await self._share(shared, name, entry)
 
         task = asyncio.get_running_loop().create_task(work())
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
     def _finished(self, name: bytes, entry: _Entry) -> None:
-        """Keep a whole response that another try would not better; the oldest make room for it."""
+        """Keep a response that is worth it; the oldest make room for it."""
         entry.end(self._clock())
-        if not entry.complete or entry.status >= 500 or entry.status in _WORTH_ANOTHER_TRY or entry.size > LARGEST:
+        if not entry.lasting or entry.borrowed:
             del self._entries[name]
             return
         self._entries[name] = self._entries.pop(name)  # the order is that of the ends
@@ -104,6 +116,13 @@ class Replays:
             if self._used <= self._room and len(self._entries) <= _MOST:
                 break
             self._drop(oldest)
+
+    @staticmethod
+    async def _share(shared: SharedReplays, name: bytes, entry: _Entry) -> None:
+        if entry.lasting:
+            await shared.keep(name, entry.digest, *entry.whole())
+        else:
+            await shared.release(name, entry.digest)
 
     def _forget_old(self) -> None:
         now = self._clock()
@@ -145,7 +164,7 @@ class _Entry:
         self.digest = digest
         self.status = 500
         self.size = _EACH
-        self.complete = False
+        self.complete = self.borrowed = False
         self.ended_at: float | None = None
         self.fault: Exception | None = None
         self._messages: list[MutableMapping[str, Any]] = []
@@ -158,6 +177,29 @@ class _Entry:
         self.size += len(message.get("body", b""))
         self.complete = message["type"] == "http.response.body" and not message.get("more_body", False)
         self._wake()
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it is whole and another try would not better it."""
+        return self.complete and self.status < 500 and self.status not in _WORTH_ANOTHER_TRY and self.size <= LARGEST
+
+    def whole(self) -> tuple[int, Any, bytes]:
+        """Return the status, the headers and the body."""
+        start, *parts = self._messages
+        return self.status, start["headers"], b"".join(part.get("body", b"") for part in parts)
+
+    def borrow(self, kept: Kept) -> None:
+        """Take over the response that another process has made.
+
+        Raises:
+            KeyReused: it is the response to another request.
+        """
+        self.borrowed = True
+        if kept.digest != self.digest or kept.status is None:
+            raise KeyReused
+        self.status, self.complete = kept.status, True
+        start = {"type": "http.response.start", "status": kept.status, "headers": list(kept.headers)}
+        self._messages = [start, {"type": "http.response.body", "body": kept.body}]
 
     def end(self, now: float) -> None:
         """Note that nothing more comes."""
@@ -173,7 +215,8 @@ class _Entry:
         position = 0
         while True:
             while position < len(self._messages):
-                await exchange.relay(self._messages[position], {"idempotent-replayed": "true"} if again else {})
+                replayed = {"idempotent-replayed": "true"} if again or self.borrowed else {}
+                await exchange.relay(self._messages[position], replayed)
                 position += 1
             if self.fault is not None:
                 raise self.fault

@@ -20,7 +20,7 @@ from gateway.config.node import Node, masked
 from gateway.config.providers import provider
 from gateway.config.routes import route
 from gateway.domain import Route
-from gateway.settings import Limits, ProviderSettings, Settings
+from gateway.settings import Limits, ProviderSettings, Secret, Settings
 from gateway.wires.operations import models_of
 
 LARGEST_FILE = 1024 * 1024
@@ -98,6 +98,7 @@ def _build(root: Node, faults: Faults) -> Settings:
         traces=endpoint,
         passthrough=_passthrough(root, defined, sound, faults),
         default_routes=_default_routes(root.child("default_routes"), made, faults),
+        redis=Secret(root.get("redis")) if root.has("redis") else None,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway import config
+from gateway.api import shared_replays
 from gateway.config import ConfigError, Files
 from gateway.observe import tracing
 from gateway.serving.listening import Addresses, CannotServe, may_be_open
@@ -54,7 +55,7 @@ class Configuration:
         path, environ = self.path, self._environ
         settings = config.discover(environ) if path is None else config.load(path, environ, files)
         may_be_open(self._addresses, settings)
-        if lacking := tracing.lacking(settings.traces, environ):
+        if lacking := tracing.lacking(settings.traces, environ) or shared_replays.lacking(settings.redis is not None):
             raise CannotServe(lacking)
         return settings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import sys
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -88,6 +89,9 @@ def secrets(settings: Settings) -> list[Secret]:
         for mapping in (provider.headers, provider.query, provider.options)
         for value in mapping.values()
     ]
+    if settings.redis is not None:
+        address = settings.redis.reveal()
+        keys += [Secret(each) for each in (address, urlsplit(address).password) if each]
     return [*keys, *(Secret(value) for value in values if isinstance(value, str) and len(value) >= 16)]
 
 

@@ -256,7 +256,7 @@ def test_a_provider_says_what_is_wrong_with_it(provider: str, expected: str) -> 
         (f"{PROVIDERS}routes: {{r: {{}}}}", ["4: routes.r.targets: missing, expected a list of 1 to 16 targets such as [openai/gpt-5-mini]"]),
         (f"{PROVIDERS}routes: {{'a b': {{targets: [local/x]}}}}", ['4: routes."a b": a name that cannot be used, expected up to 128 printable ASCII characters without spaces and commas, not beginning with `/`']),
         (f"{PROVIDERS}routes: {{gpt-4.1: {{targets: 1}}}}", ['4: routes."gpt-4.1".targets: found 1, expected a list of 1 to 16 targets such as [openai/gpt-5-mini]']),
-        (f"{PROVIDERS}adhoc_routes: true\nroute: {{}}", ["5: route: unknown key, expected one of providers, routes, traces, adhoc_routes, passthrough, default_routes, limits, cors, keys; did you mean `routes`?"]),
+        (f"{PROVIDERS}adhoc_routes: true\nroute: {{}}", ["5: route: unknown key, expected one of providers, routes, traces, adhoc_routes, passthrough, default_routes, limits, cors, redis, keys; did you mean `routes`?"]),
         (f"{PROVIDERS}adhoc_routes: true\ncors: [app.example.com]", ['5: cors[0]: found "app.example.com", expected an origin such as https://app.example.com, without a path, or *']),
         (f"{PROVIDERS}adhoc_routes: true\nkeys: {{web: sk-1234}}", ["5: keys.web: a key that is too short (not shown), expected at least 32 characters; make one with `openssl rand -hex 32`"]),
         (f"{PROVIDERS}adhoc_routes: true\nkeys: {{web: change-me-change-me-change-me-0000}}", ["5: keys.web: a key that can be guessed (not shown), expected a random one; make one with `openssl rand -hex 32`"]),

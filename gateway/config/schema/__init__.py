@@ -116,6 +116,13 @@ DOCUMENT: Schema = {
                 "title": "an origin such as https://app.example.com, without a path, or *",
             },
         },
+        "redis": {
+            "type": "string",
+            "pattern": r"^rediss?://[^\s]+$",
+            "writeOnly": True,
+            "title": 'an address such as "${REDIS_URL}" or redis://127.0.0.1:6379/0',
+            "description": "A Redis that workers and replicas share: an Idempotency-Key is then known to all of them.",
+        },
         "keys": {
             "type": "object",
             "writeOnly": True,
