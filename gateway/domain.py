@@ -87,8 +87,9 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 class Failure(fanin.Failure):
     """One target's failure, with what the edges need: `retry_after` in seconds, the upstream's status and error object.
 
-    `headers` are the upstream's as they came, `again` is its own word on whether to ask once more. `detail` is our own
-    sentence. `error` is the upstream's error object and is shown to a client only where `kind.caller_should_know`.
+    `headers` are the upstream's as they came, `again` is its own word on whether to ask once more. `unheard` says that
+    the connection broke, or never came about, before any work was lost with it. `detail` is our own sentence. `error`
+    is the upstream's error object and is shown to a client only where `kind.caller_should_know`.
     """
 
     kind: FailureKind
@@ -97,6 +98,7 @@ class Failure(fanin.Failure):
     error: Mapping[str, Any] | None = field(default=None, repr=False)
     headers: Headers = field(default=(), repr=False)
     again: bool | None = None
+    unheard: bool = False
 
     @property
     def retryable(self) -> bool:

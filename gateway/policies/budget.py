@@ -28,7 +28,8 @@ class _Account:
 class Budget:
     """What may be called beyond one call a branch, by provider. As a policy it counts the calls and how they ended.
 
-    A call that an upstream itself put off (429 with a Retry-After) costs nothing: it comes when it was told to.
+    Two kinds of calls are outside of it: one that the upstream itself put off (429 with a Retry-After) comes when it
+    was told to, and one whose connection broke at once, before a byte of an answer, has cost the upstream no work.
     """
 
     def __init__(self) -> None:
@@ -47,7 +48,7 @@ class Budget:
             if not isinstance(outcome, Failure):
                 if account.tokens < TOKENS:
                     account.tokens = min(TOKENS, account.tokens + REFILL)
-            elif outcome.kind.retryable and not put_off(outcome):
+            elif outcome.kind.retryable and not exempt(outcome):
                 account.tokens = max(0.0, account.tokens - 1)
             return outcome
 
@@ -71,6 +72,6 @@ class Budget:
         self._accounts[target.provider].extra -= 1
 
 
-def put_off(failure: Failure) -> bool:
-    """Whether the upstream itself said when to come again."""
-    return failure.kind is FailureKind.RATE_LIMITED and failure.retry_after is not None
+def exempt(failure: Failure) -> bool:
+    """Whether another call after this failure is outside of the budget."""
+    return failure.unheard or (failure.kind is FailureKind.RATE_LIMITED and failure.retry_after is not None)

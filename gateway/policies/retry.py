@@ -11,7 +11,7 @@ import asyncio
 import tenacity
 
 from gateway.domain import Caller, ChatRequest, Deadline, Failure, Outcome, Target
-from gateway.policies.budget import Budget, put_off
+from gateway.policies.budget import Budget, exempt
 
 BASE = 0.5
 CAP = 8.0
@@ -34,14 +34,14 @@ def retry(call: Caller, budget: Budget | None = None) -> Caller:
         def worth_repeating(outcome: Outcome) -> bool:
             if not isinstance(outcome, Failure) or not outcome.retryable:
                 return False
-            if entered and budget is not None and not put_off(outcome) and not budget.solvent(target):
+            if entered and budget is not None and not exempt(outcome) and not budget.solvent(target):
                 return False
             return outcome.retry_after is None or outcome.retry_after <= target.patience
 
         outcome = await call(target, request, deadline)
         if not worth_repeating(outcome) or target.retries < 1:
             return outcome
-        paid = budget if isinstance(outcome, Failure) and not put_off(outcome) else None
+        paid = budget if isinstance(outcome, Failure) and not exempt(outcome) else None
         if paid is not None and not paid.take(target, request, "retry"):
             return outcome
         first: Outcome | None = outcome

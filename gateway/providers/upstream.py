@@ -21,8 +21,8 @@ from gateway.providers.live import EventStream
 from gateway.providers.relaying import ByteStream
 
 CONNECT_TIMEOUT = 5.0
-STALE = 1.0
-"""Seconds within which a kept connection breaks that the upstream had closed before it saw the request."""
+EARLY = 1.0
+"""Seconds within which a connection that breaks without a byte of an answer has taken no work along."""
 MAX_ANSWER = 16 * 1024 * 1024
 
 
@@ -113,8 +113,9 @@ class Upstream:
         """Ask one target; never raises but CancelledError."""
         response = None
         handed_over = False
+        began = asyncio.get_running_loop().time()
         try:
-            response = await self._posted(call)
+            response = await self._posted(call, began)
             if response.status != 200:
                 return await self._refused(target, response)
             opened = _stream_of(call, response.content_type)
@@ -129,25 +130,25 @@ class Upstream:
                 return Failure(target.name, FailureKind.MALFORMED, f"an answer of more than {MAX_ANSWER} bytes")
             return _signed(call.read(target, whole), response, call)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
-            return classify.from_exception(target.name, exc)
+            failure = classify.from_exception(target.name, exc)
+            unheard = response is None and failure.kind is FailureKind.TRANSIENT and _early(began)
+            return replace(failure, unheard=True) if unheard else failure
         finally:
             if response is not None and not handed_over:
                 response.close()  # a no-op for the connection of an answer that was read to its end
 
-    async def _posted(self, call: Call) -> aiohttp.ClientResponse:
+    async def _posted(self, call: Call, began: float) -> aiohttp.ClientResponse:
         """Send a request; once more, on a new connection, when a kept one was closed before it could get anywhere.
 
         An upstream may close an idle connection in the moment in which we use it again. A POST may be repeated only
         where it cannot have been processed (RFC 9110, section 9.2.2): on a connection that was used before, without a
         byte of an answer, and so soon that no work was lost. What breaks later is a failure, and a retry its remedy.
         """
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         _opened.set(False)
         try:
             return await _post(self.open(), call)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if _opened.get() or loop.time() - began > STALE:
+            if _opened.get() or not _early(began):
                 raise
         if self._unpooled is None:  # others that are kept may be closed, too
             self._unpooled = self._connected(
@@ -163,6 +164,10 @@ class Upstream:
         headers = {name.lower(): value for name, value in response.headers.items()}
         failure = classify.from_response(target.name, response.status, headers, await _read(response) or b"")
         return replace(failure, headers=response.raw_headers)
+
+
+def _early(began: float) -> bool:
+    return asyncio.get_running_loop().time() - began <= EARLY
 
 
 async def _post(session: aiohttp.ClientSession, call: Call) -> aiohttp.ClientResponse:

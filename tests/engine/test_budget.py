@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+import pytest
+
 from fanin import Candidate
 from gateway.domain import Answer, Caller, ChatRequest, Deadline, Failure, FailureKind, Outcome, Target
 from gateway.engine import events
@@ -15,6 +17,7 @@ from tests.support.clock import run
 
 A = Target("a", "p", "a", retries=2)
 DOWN = Failure("a", FailureKind.TRANSIENT, "503", status=503)
+BROKEN = Failure("a", FailureKind.TRANSIENT, "reset", unheard=True)
 LIMITED = Failure("a", FailureKind.RATE_LIMITED, "429", retry_after=2.0, status=429)
 PARIS = Candidate("a", "Paris", payload=Answer({}))
 
@@ -78,9 +81,10 @@ def test_only_a_few_retries_are_under_way_at_once() -> None:
     assert budget.take(A, request, "retry")
 
 
-def test_a_call_that_the_upstream_put_off_needs_no_budget() -> None:
-    """Twenty requests that are told to come again after 2 s all do."""
-    upstream, budget = Upstream(LIMITED), Budget()
+@pytest.mark.parametrize("failure", [LIMITED, BROKEN])
+def test_a_call_that_cost_the_upstream_nothing_needs_no_budget(failure: Failure) -> None:
+    """Twenty requests that are told to come again after 2 s all do, and so do twenty whose connections were reset."""
+    upstream, budget = Upstream(failure), Budget()
     call = compose(partial(retry, budget=budget), budget)(upstream)
 
     async def main() -> None:

@@ -100,7 +100,7 @@ async def test_a_new_connection_that_breaks_is_a_failure(end: str) -> None:
 
 async def test_a_kept_connection_that_breaks_later_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """The upstream may have worked on the request for that long: it is not sent twice behind everybody's back."""
-    monkeypatch.setattr(upstream, "STALE", 0.05)
+    monkeypatch.setattr(upstream, "EARLY", 0.05)
     server = Forgetful(ENDS["closed"], pause=0.3)
     async with forgetful(server) as running:
         assert [(await ask(running)).status for _ in range(2)] == [200, 502]

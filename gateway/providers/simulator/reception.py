@@ -44,7 +44,7 @@ class Reception:
     async def receive(self, request: web.BaseRequest, dialect: Dialect, stage: Stage) -> web.StreamResponse:
         """Answer one call as the script wants it."""
         known = self._connections.get(request.transport)
-        entry = Entry(request.path, known or self._new_connection(request), self._now(), request.raw_headers)
+        entry = Entry(request.path, known or self._new_connection(request), self.now(), request.raw_headers)
         turn, ask, refusal = _REFUSED, None, None
         try:
             entry.body = await _read(request)
@@ -73,7 +73,7 @@ class Reception:
                 raise
         finally:
             turn.part.running -= 1
-            self._journal.close(entry, account, self._now())
+            self._journal.close(entry, account, self.now())
         return line.response or web.Response()
 
     def _broken(self, entry: Entry, ended: BaseException) -> None:
@@ -87,7 +87,8 @@ class Reception:
         self._connections[request.transport] = self._connected
         return self._connected
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Return the seconds on the journal's clock."""
         return time.monotonic() - self._epoch
 
 

@@ -111,6 +111,11 @@ class Simulator:
         return self._journal.accounts
 
     @property
+    def now(self) -> float:
+        """The seconds on the journal's clock."""
+        return self._reception.now()
+
+    @property
     def running(self) -> int:
         """How many calls have not ended yet."""
         return self._journal.running
