@@ -99,7 +99,7 @@ def _streamed(raw: str) -> str:
 
 def routes(words: str) -> str:
     """A route whose first target has the fault; a vote of three where the fault is a wrong answer."""
-    shared = "timeout: 400ms, idle: 300ms, deadline: 4s, retries: 0"
+    shared = "timeout: 1s, idle: 700ms, deadline: 4s, retries: 0"
     if words.startswith("wrong"):
         return f"  r: {{targets: ['sim/bad?{words}', sim/good, 'sim/good?latency=0.01'], select: majority, {shared}}}"
     return f"  r: {{targets: ['sim/bad?{words}', other/good], launch: fallback, select: first, {shared}}}"
