@@ -164,3 +164,26 @@ def test_readyz_says_503_while_the_gateway_still_serves_for_the_balancer(tmp_pat
         assert ask(connection, "one")[0] == 200
         assert gateway.ends() == 0
         connection.close()
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path, upstream: str) -> None:
+    """Nobody else would notice: its process is there and its socket is open. The other one serves meanwhile."""
+    with served(tmp_path, config(upstream), "--workers", "2") as gateway:
+        hung, other = gateway.workers()
+        hung.suspend()
+        gateway.until(lambda: hung not in gateway.workers() and len(gateway.workers()) == 2, "a new worker", 60)
+        assert other in gateway.workers()
+        [told] = gateway.lines("worker.hung")
+        assert told["worker"] == hung.pid
+        assert [gateway.ask("one")[0] for _ in range(20)] == [200] * 20
+
+
+def test_workers_that_die_young_come_back_ever_later(tmp_path: Path, upstream: str) -> None:
+    """A crash at the start must not become a loop that eats the machine; the first deaths cost no time."""
+    with served(tmp_path, config(upstream), "--workers", "2") as gateway:
+        for count in range(1, 5):
+            gateway.workers()[-1].kill()
+            gateway.until(lambda: len(gateway.lines("worker.died")) == count, "its end")  # noqa: B023
+            gateway.until(lambda: len(gateway.workers()) == 2, "a new worker", 30)
+        assert [died["replaced_in"] for died in gateway.lines("worker.died")] == ["0s", "0s", "1s", "2s"]
+        assert gateway.ask("one")[0] == 200

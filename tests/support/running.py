@@ -65,10 +65,10 @@ class Served:
         finally:
             connection.close()
 
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        end = time.monotonic() + HANGS
+    def until(self, condition: Callable[[], object], what: str, patience: float = HANGS) -> None:
+        end = time.monotonic() + patience
         while not condition():
-            assert time.monotonic() < end, f"{what}: not within {HANGS} s\n{self.log.read_text()[-3000:]}"
+            assert time.monotonic() < end, f"{what}: not within {patience} s\n{self.log.read_text()[-3000:]}"
             time.sleep(0.02)
 
     def metric(self, name: str) -> float:
