@@ -141,14 +141,14 @@ class Gateway:
         native = {name: provider.native for name, provider in self._providers.items()}
         adhoc = self._adhoc if settings.adhoc else None
         engine = Engine(settings.routes, call, self._observe, adhoc, native, self.hedging, several(call))
+        passage = self._passage(settings)
         hot: dict[str, Handler] = {
             "/chat/completions": Endpoint(ChatDialect(), engine),
             "/messages": Endpoint(MessagesDialect(), engine),
             "/messages/count_tokens": CountTokens(engine),
-            "/responses": Endpoint(ResponsesDialect(), engine),
+            "/responses": Endpoint(ResponsesDialect(), engine, passage),
+            **{f"/{path}": _relay(path, engine, settings, passage) for path in OPERATIONS},
         }
-        passage = self._passage(settings)
-        hot |= {f"/{path}": _relay(path, engine, settings, passage) for path in OPERATIONS}
         if self._traces is not None:
             hot = {path: self._traces.entering(handler) for path, handler in hot.items()}
             passage = passage and self._traces.entering(passage)
@@ -228,7 +228,9 @@ class Gateway:
         from gateway.api import openapi, ops  # noqa: PLC0415 -- FastAPI is imported at the first request that needs it
 
         names, endpoints = list(self.settings.routes), self.asgi.endpoints
-        document = openapi.document(endpoints, names, version("hedgerow"), adhoc=self.settings.adhoc)
+        settings = self.settings
+        unnamed = settings.default_routes if settings.passthrough is None else OPERATIONS
+        document = openapi.document(endpoints, names, version("hedgerow"), adhoc=settings.adhoc, unnamed=unnamed)
         return ops.build(names, self._created, document)
 
     @asynccontextmanager

@@ -5,7 +5,7 @@ It says what the gateway itself demands. What stands in a message or an input is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from gateway.wires.operations import OPERATIONS, Operation
@@ -60,16 +60,20 @@ _ANY = Operation(())
 _STREAMING = ("chat/completions", "completions", "messages", "responses")
 
 
-def document(endpoints: Iterable[str], routes: Sequence[str], version: str, *, adhoc: bool) -> Document:
+def document(
+    endpoints: Iterable[str], routes: Sequence[str], version: str, *, adhoc: bool, unnamed: Container[str] = ()
+) -> Document:
     """Return the document of the endpoints that are served, each a path below `/v1`.
 
-    `routes` are the names that a request may have as its model, with `adhoc` among others.
+    `routes` are the names that a request may have as its model, with `adhoc` among others; `unnamed` the endpoints that
+    take a request without one.
     """
     known: Document = {"type": "string", "description": "A route; GET /v1/models lists them."}
     model = known if adhoc or not routes else known | {"enum": list(routes)}
     known_operations = {**_DIALECTS, **OPERATIONS}
     paths: Document = {
-        f"/v1/{path}": {"post": _post(path, known_operations.get(path, _ANY), model)} for path in endpoints
+        f"/v1/{path}": {"post": _post(path, known_operations.get(path, _ANY), model, named=path not in unnamed)}
+        for path in endpoints
     }
     named = {"name": "id", "in": "path", "required": True, "schema": model}
     paths["/v1/models"] = {"get": _get("listModels", "List the routes.", "ModelList")}
@@ -88,9 +92,9 @@ def document(endpoints: Iterable[str], routes: Sequence[str], version: str, *, a
     }
 
 
-def _post(path: str, operation: Operation, model: Document) -> Document:
+def _post(path: str, operation: Operation, model: Document, *, named: bool) -> Document:
     error = "AnthropicError" if path.startswith("messages") else "Error"
-    needs = ["model", *operation.needs]
+    needs = [*(["model"] if named else ()), *operation.needs]
     properties = {"model": model, **{name: _FIELDS[name] for name in operation.needs}}
     media = "multipart/form-data" if operation.form else "application/json"
     if not operation.form:

@@ -43,6 +43,7 @@ _told = msgspec.json.Decoder(_Told, strict=False)
 def reader(wire: str) -> Callable[[Target, bytes], Outcome]:
     """Return who reads whole JSON answers of an operation."""
     holds = OPERATIONS[wire].holds
+    without = Raw(b"{}") if OPERATIONS[wire].may_lack else _NOTHING[0]
 
     def read(target: Target, body: bytes) -> Outcome:
         try:
@@ -51,7 +52,7 @@ def reader(wire: str) -> Callable[[Target, bytes], Outcome]:
             return Failure(target.name, FailureKind.MALFORMED, "the provider's answer is not a JSON object")
         if fields.get("error", _NOTHING[0]) != _NOTHING[0]:
             return classify.from_error_object(target.name, msgspec.json.decode(fields["error"]), None)
-        if holds is not None and fields.get(holds, _NOTHING[0]) in _NOTHING:
+        if holds is not None and fields.get(holds, without) in _NOTHING:
             return Failure(target.name, FailureKind.EMPTY, f"the provider answered without any `{holds}`")
         if wire == COMPLETIONS:
             return _completion(target, fields, body)

@@ -16,12 +16,14 @@ class Operation(Struct, frozen=True):
     """One endpoint.
 
     `needs` are the fields without which no upstream could answer; `holds` is the list in the answer that must not be
-    empty. `form` says that the request is a form with a file. `words` says that the answers are texts, which selectors
-    can compare; `one_model` that answers of different models have nothing to do with each other.
+    empty, and `may_lack` says that OpenAI's own schema lets it be left out. `form` says that the request is a form with
+    a file. `words` says that the answers are texts, which selectors can compare; `one_model` that answers of different
+    models have nothing to do with each other.
     """
 
     needs: tuple[str, ...]
     holds: str | None = None
+    may_lack: bool = False
     form: bool = False
     words: bool = False
     one_model: bool = False
@@ -38,8 +40,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "embeddings": Operation(("input",), holds="data", one_model=True),
     "moderations": Operation(("input",), holds="results"),
     "rerank": Operation(("query", "documents"), holds="results"),
-    "images/generations": Operation(("prompt",), holds="data"),
-    "images/edits": Operation(("image", "prompt"), holds="data", form=True),
+    "images/generations": Operation(("prompt",), holds="data", may_lack=True),
+    "images/edits": Operation(("image", "prompt"), holds="data", may_lack=True, form=True),
     "audio/speech": Operation(("input",)),
     "audio/transcriptions": Operation(("file",), form=True, words=True),
     "audio/translations": Operation(("file",), form=True, words=True),

@@ -346,6 +346,7 @@ async def test_an_idempotency_key_is_the_providers_matter() -> None:
 
 
 MODELLESS: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/responses", {"json": {"prompt": {"id": "pmpt_1"}}}),
     ("/v1/moderations", {"json": {"input": "x"}}),
     ("/v1/images/generations", {"json": {"prompt": "x", "model": None}}),
 ]
@@ -354,11 +355,11 @@ MODELLESS: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("path", "body"), MODELLESS, ids=lambda value: value if isinstance(value, str) else "")
 async def test_a_request_without_a_model_gets_the_providers_default(path: str, body: dict[str, Any]) -> None:
     """As it would directly; with a model it is raced as ever."""
-    async with passing(lambda _: told(results=[])) as (running, upstream):
+    async with passing(lambda _: told(results=[], output=[])) as (running, upstream):
         status, headers, _ = await fetch(running, "POST", path, **body)
         assert (status, headers["x-hedgerow-route"]) == (200, "_passthrough")
         assert json.loads(upstream.received[0].raw) == body["json"]
-        named = {**body["json"], "model": "one"}
+        named = {"input": "x", "prompt": "x", "model": "one"}
         assert (await fetch(running, "POST", path, json=named))[1]["x-hedgerow-route"] == "one"
         assert [line["route"] for line in running.log()] == ["_passthrough", "one"]
     assert len(upstream.received) == 1
@@ -377,7 +378,14 @@ async def test_a_request_without_a_model_gets_the_route_that_the_operator_names(
         assert b"\0png\xff" in running.sim.journal[-1].body
         with pytest.raises(openai.BadRequestError) as missing:
             await client.images.generate(prompt="a cat")
+        _, _, body = await fetch(running, "GET", "/openapi.json")
+        described = json.loads(body)["paths"]
     assert missing.value.param == "model"
+    needs = [
+        described[f"/v1/{path}"]["post"]["requestBody"]["content"].popitem()[1]["schema"]["required"]
+        for path in ("moderations", "images/edits", "images/generations")
+    ]
+    assert needs == [["input"], ["image", "prompt"], ["model", "prompt"]]
 
 
 @pytest.mark.parametrize(

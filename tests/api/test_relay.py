@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from tests.support.gateways import gateways
+from tests.support.wire_server import Reply, WireServer
 
 pytestmark = pytest.mark.anyio
 
@@ -177,3 +178,20 @@ async def test_a_large_image_reaches_every_target_of_a_race() -> None:
         bodies = {body["model"]: body for body in map(json.loads, (entry.body for entry in running.sim.journal))}
     assert bodies["a"] == {"model": "a", "messages": messages, "temperature": 0}
     assert bodies["b"]["messages"] == [{"role": "system", "content": "Look."}, *messages]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "status"),
+    [
+        ("images/generations", b'{"created": 10}', 200),
+        ("images/generations", b'{"created": 10, "data": []}', 502),
+        ("embeddings", b'{"object": "list"}', 502),
+    ],
+)
+async def test_an_answer_is_empty_where_its_protocol_says_so(path: str, answer: bytes, status: int) -> None:
+    """OpenAI's schema lets an answer about images have no `data` at all; an empty list is none, and others need theirs."""
+    async with WireServer(lambda _: Reply(200, {"content-type": "application/json"}, answer)) as upstream:
+        head = f"  real: {{api: openai, base_url: '{upstream.url}', api_key: x}}"
+        async with gateways("  r: {targets: [real/m], retries: 0}", head=head) as running:
+            reply = await running.post({"model": "r", "prompt": "x", "input": "x"}, f"/v1/{path}")
+    assert reply.status == status

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -18,6 +22,49 @@ class CannotPrepare(Exception):
     """An environment cannot be made; the message says which and why."""
 
 
+class NotAtHand(CannotPrepare):
+    """It cannot be made here, through no fault of its lock: no registry answers, or Node.js is not installed."""
+
+
+_OUT_OF_REACH = re.compile(
+    r"""could\ not\ (?:fetch|connect|find\ a\ version) | no\ matching\ distribution | failed\ to\ (?:fetch|lookup)
+    | connection\ (?:refused|reset|aborted|timed) | timed?\ ?out | max\ retries | name\ resolution | dns\ error
+    | error\ sending\ request | ENOTFOUND | ECONNREFUSED | ECONNRESET | EAI_AGAIN | ETIMEDOUT
+    | network\ is\ unreachable""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What uv, pip and npm say when there is no registry; a hash that does not fit is none of these."""
+
+
+_P = ParamSpec("_P")
+
+
+def _asked_once(prepare: Callable[_P, Path]) -> Callable[_P, Path]:
+    """Let a registry that is out of reach cost its timeouts once, not once for each suite."""
+    known: dict[object, NotAtHand] = {}
+
+    @functools.wraps(prepare)
+    def prepared(*args: _P.args, **kwargs: _P.kwargs) -> Path:
+        if args in known:
+            raise known[args]
+        try:
+            return prepare(*args, **kwargs)
+        except NotAtHand as fault:
+            known[args] = fault
+            raise
+
+    return prepared
+
+
+def locked(lock: str, package: str) -> str:
+    """Return the version of a package in a lock."""
+    found = re.search(rf"^{re.escape(package)}==([^ ;\\]+)", (HERE / f"{lock}.txt").read_text(), re.MULTILINE)
+    if found is None:
+        raise CannotPrepare(f"{lock}.txt has no {package}")
+    return found[1]
+
+
+@_asked_once
 def python(lock: str) -> Path:
     """Return the interpreter of an environment that holds exactly what `<lock>.txt` names."""
     folder, names = KEPT / lock, HERE / f"{lock}.txt"
@@ -35,11 +82,12 @@ def python(lock: str) -> Path:
     return _keep(folder, names) / "bin" / "python"
 
 
+@_asked_once
 def node() -> Path:
     """Return the folder whose `node_modules` holds exactly what `package-lock.json` names, with the tests beside it."""
     folder, lock = KEPT / "node", HERE / "node" / "package-lock.json"
     if not shutil.which("npm"):
-        raise CannotPrepare("npm is not installed: the clients for Node.js need Node.js 20 or newer")
+        raise NotAtHand("npm is not installed: the clients for Node.js need Node.js 20 or newer")
     if not _made(folder, lock):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -52,6 +100,7 @@ def node() -> Path:
     return folder
 
 
+@_asked_once
 def openai_suite() -> Path:
     """Return openai-python's source distribution, of the version in the lock, unpacked: it brings its own tests."""
     lock = HERE / "openai-suite.txt"
@@ -61,7 +110,7 @@ def openai_suite() -> Path:
         folder.mkdir(parents=True)
         text = lock.read_text()
         entry = text[text.index("openai==") :]
-        version = entry[len("openai==") : entry.index(" ")]
+        version = locked("openai-suite", "openai")
         only = folder / "only.txt"
         hashes = [line.strip(" \\") for line in entry[: entry.index("# via")].split("\n") if "--hash" in line]
         only.write_text(f"openai=={version} {' '.join(hashes)}\n")
@@ -92,4 +141,7 @@ def _digest(lock: Path) -> str:
 def _run(command: list[str], cwd: Path | None = None) -> None:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CannotPrepare(f"{' '.join(command[:6])} … failed:\n{(done.stderr or done.stdout)[-2000:]}")
+        said = (done.stderr or done.stdout)[-2000:].strip()
+        if _OUT_OF_REACH.search(said):
+            raise NotAtHand(f"{command[0]} reaches no registry: {said.splitlines()[-1][:200]}")
+        raise CannotPrepare(f"{' '.join(command[:6])} … failed:\n{said}")
