@@ -143,6 +143,7 @@ async def test_a_missing_done_after_the_finish_reason_is_a_complete_answer() -> 
         "multiline",
         "split=1",
         "tight",
+        "metadata_chunk",
         "encoding=gzip",
         "encoding=br",
         "encoding=zstd",

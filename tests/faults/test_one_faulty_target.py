@@ -24,6 +24,7 @@ OTHER = "  other: {api: openai, base_url: '{sim}', api_key: sk-other}"
 PATIENCE = 5.0
 """Seconds that the client waits before it gives up: a busy machine is no fault of the gateway's."""
 
+ALWAYS_WRONG = "wrong=1&wrong_answers=forty-two"
 BOTH = [
     "status=429",
     "status=429&retry_after=30",
@@ -44,7 +45,7 @@ BOTH = [
     "empty=choices",
     "reasoning_only",
     "ttft=5",
-    "wrong=1&wrong_answers=forty-two",
+    ALWAYS_WRONG,
 ]
 WHOLE = ["truncated", "short", "cut=3", "cut=3&cut_by=fin", "stall=5"]
 BEFORE_WORDS = [
@@ -127,6 +128,34 @@ async def test_a_fault_before_the_first_words_of_a_stream_is_not_the_client_s(wo
     ours, naive = await both(words, stream=True)
     assert ours == "served"
     assert naive != "served"
+
+
+LAUNCHES = {
+    "race": ("['sim/bad?{0}', 'other/good?latency=0.03', 'other/good?latency=0.05']", "select: first"),
+    "vote": ("['sim/bad?{0}', other/good, 'other/good?latency=0.01']", "select: majority"),
+    "hedge": ("['sim/bad?{0}', other/good]", "launch: {initial: 1, stagger: 100ms}"),
+    "buffered": ("['sim/bad?{0}', other/good]", "launch: fallback, buffer: full"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [*BOTH, *WHOLE, *BEFORE_WORDS, *AFTER_WORDS])
+async def test_a_fault_of_one_target_is_not_the_client_s_in_any_launch_mode(words: str) -> None:
+    """Raced, voted on, hedged or buffered, streaming or not; what is wrong but looks right, only a vote finds out."""
+    shared = "timeout: 2s, idle: 500ms, deadline: 10s, retries: 0"
+    made = "\n".join(
+        f"  {name}: {{targets: {targets.format(words)}, {how}, {shared}}}" for name, (targets, how) in LAUNCHES.items()
+    )
+    cases = [(name, stream) for name in LAUNCHES for stream in (False, True)]
+    if words == ALWAYS_WRONG:
+        cases = [("vote", False), ("vote", True)]
+    if words in WHOLE or words in AFTER_WORDS:  # in a live stream they are the business of `standby` and error events
+        cases = [case for case in cases if case[0] in {"vote", "buffered"} or not case[1]]
+    async with gateways(made, SCRIPT, head=OTHER) as running, asyncio.TaskGroup() as group:
+        asked = {
+            case: group.create_task(verdict(running.base_url, case[0], stream=case[1], patience=20.0)) for case in cases
+        }
+    assert {case: task.result() for case, task in asked.items()} == dict.fromkeys(cases, "served")
 
 
 @pytest.mark.parametrize("words", AFTER_WORDS)
