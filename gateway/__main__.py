@@ -1,4 +1,4 @@
-"""The command `hedgerow`: serve, demo, check, explain, import, schema, simulate, evaluate, calibrate."""
+"""The command `hedgerow`: serve, demo, check, explain, import, schema, simulate, evaluate, calibrate, reliability."""
 
 from __future__ import annotations
 
@@ -178,6 +178,25 @@ def calibrate(
     except evaluation.CannotEvaluate as exc:
         _stop(str(exc))
     typer.echo("\n".join([*fitted.lines(), f"Written: {out}"]))
+
+
+@app.command()
+def reliability(
+    route: Annotated[str, typer.Argument(help="A route with `reliability: learn`.")],
+    metrics: Annotated[str, typer.Option(help="Where the gateway's metrics are.")] = "http://127.0.0.1:9090",
+    out: Annotated[Path | None, typer.Option(help="The calibration to write, YAML or .json.")] = None,
+) -> None:
+    """Say how often each target of a running route is right, as its votes tell; write that as a calibration."""
+    from gateway.evaluation import CannotEvaluate, learned  # noqa: PLC0415 -- see evaluate
+
+    try:
+        known = learned.of(route, metrics)
+        if out is not None:
+            learned.write(route, known, out)
+    except CannotEvaluate as exc:
+        _stop(str(exc))
+    for target, estimate in known.targets.items():
+        typer.echo(f"{estimate.reliability:6.1%} right  {estimate.seen:8.1f} votes  {target}")
 
 
 def _named(targets: str) -> list[str]:

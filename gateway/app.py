@@ -26,6 +26,7 @@ from gateway.api.shared_replays import SharedReplays
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Launch, Outcome, Route, Target
 from gateway.engine.events import BreakerChanged, Event, KeyDisabled, KeyEnabled, Listener, Observer
+from gateway.engine.learning import Learning
 from gateway.engine.several import several
 from gateway.observe.counting import asked_by
 from gateway.observe.log import Log
@@ -138,9 +139,7 @@ class Gateway:
         if self._traces is not None:
             self._traces.know(routes)
             call = self._traces.policy(call)
-        native = {name: provider.native for name, provider in self._providers.items()}
-        adhoc = self._adhoc if settings.adhoc else None
-        engine = Engine(settings.routes, call, self._observe, adhoc, native, self.hedging, several(call))
+        engine = self._engine(call, previous)
         passage = self._passage(settings)
         hot: dict[str, Handler] = {
             "/chat/completions": Endpoint(ChatDialect(), engine),
@@ -171,6 +170,15 @@ class Gateway:
         self._shared: SharedReplays | None
         self._share_replays(previous)
 
+    def _engine(self, call: Caller, previous: Gateway | None) -> Engine:
+        """Return what endpoints ask; routes that learn go on with what the previous gateway has learned."""
+        routes = self.settings.routes
+        self.learning: Learning = Learning(routes, None if previous is None else previous.learning)
+        self._routes = {**routes, **self.learning.taught()}
+        native = {name: provider.native for name, provider in self._providers.items()}
+        adhoc = self._adhoc if self.settings.adhoc else None
+        return Engine(self._routes, call, self._observe, adhoc, native, self.hedging, several(call))
+
     def unchanged(self, settings: Settings) -> dict[str, Provider]:
         """Return the providers that would be the same under other settings."""
         mine, theirs = self.settings.providers, settings.providers
@@ -193,7 +201,7 @@ class Gateway:
         return Passthrough(target, call, self._observe, settings.limits.upload_bytes)
 
     def _observe(self, route: str, request_id: str) -> Observer:
-        count, write = self.metrics.listener(route), self.log.listener(route, request_id)
+        count, write = self.metrics.listener(route), self.learning.listener(route, self.log.listener(route, request_id))
         if self._traces is None:
             return Observed(count, write)
         return Traced(count, write, self._traces.listener(route, request_id))
@@ -260,6 +268,8 @@ class Gateway:
             due = loop.time() + SAMPLE_EVERY
             await asyncio.sleep(SAMPLE_EVERY)
             lag, calls = max(0.0, loop.time() - due), self._bulkhead
+            self._routes |= self.learning.taught()
+            self.metrics.learned(self.learning.told())
             try:
                 # In a thread: memory is read from a file.
                 await asyncio.to_thread(self.metrics.sample, calls.in_flight, calls.waiting, lag)

@@ -288,12 +288,25 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class Learn:
+    """How a route learns from its votes how often each target is right (see `fanin.Reliability`).
+
+    Another `since` begins anew. `rule` makes the route's rule from a calibration, where it uses what is learned.
+    """
+
+    choices: int = 3
+    half_life: float = 500.0
+    since: str = ""
+    rule: Callable[[Mapping[str, Any]], fanin.Rule] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A model name that clients may ask for; `deadline` in seconds is the limit until an answer, or its first words.
 
     What becomes of a stream: with `warm` the siblings of the one that is passed on stand by to continue it, with
     `buffered` it is replayed once a whole answer is in, with `verified` it is passed on while the siblings vote on it.
-    `evades` says that after a content policy's refusal the next target is asked.
+    `evades` says that after a content policy's refusal the next target is asked. With `learn` it learns from its votes.
     """
 
     name: str
@@ -305,6 +318,7 @@ class Route:
     buffered: bool = False
     verified: bool = False
     evades: bool = False
+    learn: Learn | None = None
 
 
 def _ignore(_: object) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 
+from bench.selectors import learning
 from fanin.registry import SELECTORS
 from gateway.evaluation import ballots, calibrating, latency, recordings
 from gateway.evaluation.intervals import quantile
@@ -272,6 +273,13 @@ def fitted(data: Data) -> Iterator[list[str]]:
                 ]
 
 
+def online(data: Data) -> Iterator[list[str]]:
+    """Give what reliability learned without labels is worth, and how far off it is."""
+    for pool in POOLS:
+        recording = data.of(pool.data, pool.targets, ordered=pool.ordered)
+        yield [pool.name, f"{pool.best:.2f}", f"{pool.majority:.2f}", *learning.learned(recording)]
+
+
 SECTIONS = (
     ("Accuracy %", accuracies),
     ("Majority of 5 frontier, accuracy % by agreement", agreement),
@@ -299,6 +307,9 @@ def main() -> int:
         sys.stdout.flush()
     print("\nFitted, 5-fold cross-validation on the same half\n")
     print("\n".join(table(["pool", "selector", "accuracy %", "over majority", "verdict"], list(fitted(data)))))
+    heads = ["pool", "best single", "majority", "weighted, learned", "guarded, learned", "error of reliability, points"]
+    print("\nLearned online from the votes, without labels: accuracy %\n")
+    print("\n".join(table(heads, list(online(data)))))
     print(f"\n{off} figures are off." if off else "\nEvery figure is within its tolerance.")
     return 1 if off else 0
 

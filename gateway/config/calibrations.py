@@ -10,6 +10,8 @@ from gateway.config.files import Files
 from gateway.config.node import Node
 
 OPTION = "calibration"
+LEARNED = "learned"
+"""In place of a file: what the route itself has learned from its votes (`reliability: learn`)."""
 LARGEST_FILE = 1024 * 1024
 
 
@@ -23,7 +25,7 @@ def load(root: Node, folder: Path, files: Files, faults: Faults) -> None:
         select = route.child("select")
         for spec in list(select.walk()) if select else ():
             option = spec.child(OPTION)
-            if option is not None and isinstance(option.value, str):
+            if option is not None and isinstance(option.value, str) and option.value != LEARNED:
                 _replace(option, folder / option.value, files, faults)
 
 

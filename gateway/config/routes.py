@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import fanin
-from gateway.config import durations
+from gateway.config import durations, learning
 from gateway.config.catalog import PROFILES
 from gateway.config.faults import Faults, did_you_mean, one_of
 from gateway.config.node import Node, masked
@@ -83,6 +83,8 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
     )
     count = len(node.value["targets"].value) if node.child("targets") else 0
     launch = _launch(node, count, faults)
+    written = node.get("select")
+    learned = learning.emptied(node.child("select"))
     rule = _rule(node.child("select"), faults, "first" if launch.map is None else "concat")
     if node.get("on_abstain", "priority") == "priority" and rule.abstains:
         rule = rule | fanin.build("priority")
@@ -92,7 +94,8 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
     _check_scorers(node, rule, (count, launch.map.most if launch.map else count), defined, faults)
     warm, buffered, verified = _streaming(node, count, launch, rule, faults)
     evades = node.get("on_filtered") == "next"
-    return Route(name, _hurried(targets, launch), launch, rule, deadline, warm, buffered, verified, evades)
+    made = Route(name, _hurried(targets, launch), launch, rule, deadline, warm, buffered, verified, evades)
+    return replace(made, learn=learning.read(node, made, written, learned, faults))
 
 
 def _streaming(node: Node, count: int, launch: Launch, rule: fanin.Rule, faults: Faults) -> tuple[bool, bool, bool]:

@@ -102,6 +102,9 @@ def describe(route: Route) -> str:
             f"{parts.most} parts, {parts.parallel} at a time, each launched so from another target on"
         )
     lines.append(f"  select    {route.select.name} ({_streaming(route)})")
+    if route.learn is not None:
+        use = "for the metrics only" if route.learn.rule is None else "the selector uses it"
+        lines.append(f"  learns    how often each target is right, from its votes; {use}")
     for scorer in route.select.scorers:
         calls = scorer.calls(len(route.targets) if parts is None else parts.most)
         lines.append(

@@ -121,11 +121,15 @@ def write(calibrated: Calibration, out: Path) -> None:
     Raises:
         CannotEvaluate: when it cannot be written.
     """
-    document = calibrated.document()
+    save(calibrated.document(), out, "Written by `hedgerow calibrate`.")
+
+
+def save(document: dict[str, Any], out: Path, title: str) -> None:
+    """Write a document: JSON if the file's name ends so, else YAML under a comment; raises CannotEvaluate."""
     if out.suffix == ".json":
         text = json.dumps(document, indent=2) + "\n"
     else:
-        text = "# Written by `hedgerow calibrate`.\n" + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        text = f"# {title}\n" + yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     try:
         out.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -16,10 +16,13 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, start_http_server
+from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
+from fanin import Estimate, Reliability
 from gateway.domain import Price, Route, Target
 from gateway.engine.events import BreakerChanged, KeyDisabled, KeyEnabled
 from gateway.observe import genai
@@ -133,6 +136,11 @@ class Metrics:
             "latency_added_seconds", "Waiting for others after the first target had answered.", "route"
         )
 
+        text = "Votes from which a target's reliability was learned, older ones counting less."
+        self.learned_votes = self._gauge("reliability_votes", text, "livesum", "route", "target")
+        text = "Of these, votes in which it was probably right."
+        self.learned_right = self._gauge("reliability_right", text, "livesum", "route", "target")
+
     def _spending(self) -> None:
         self.tokens = self._counter("tokens", "Tokens by whether the client got them.", "target", "kind", "fate")
         self.prompt_tokens = self._histogram("prompt_tokens", "Tokens of the prompt of one answer.", TOKENS, "target")
@@ -197,6 +205,13 @@ class Metrics:
         self.cpu.inc(self._usage.cpu_since())
         self.memory.set(self._usage.resident())
         self.tell()
+
+    def learned(self, told: Iterable[tuple[str, Reliability]]) -> None:
+        """Show what routes have learned about their targets."""
+        for route, known in told:
+            for target, estimate in known.targets.items():
+                self.learned_votes.labels(route, target).set(estimate.seen)
+                self.learned_right.labels(route, target).set(estimate.right)
 
     def key(self, event: KeyDisabled | KeyEnabled) -> None:
         """Say whether a provider's key is in use, and why it is not."""
@@ -300,6 +315,35 @@ class _Exposed(Collector):
         families = {family.name: family for family in self._collect()}
         yield from families.values()
         yield from genai.view(families)
+        yield from _reliability(families)
+
+
+def _reliability(families: Mapping[str, Metric]) -> Iterator[Metric]:
+    """Give how often each target is right: a share cannot be merged over workers, the counts that it is made of can."""
+    known = _estimates(families.values())
+    if known:
+        text = "How often a target is right, learned from votes."
+        family = GaugeMetricFamily("hedgerow_reliability", text, labels=("route", "target"))
+        for (route, target), estimate in known.items():
+            family.add_metric((route, target), estimate.reliability)
+        yield family
+
+
+def _estimates(families: Iterable[Metric]) -> dict[tuple[str, str], Estimate]:
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for family in families:
+        kind = family.name.removeprefix("hedgerow_reliability_")
+        for sample in family.samples if kind in {"votes", "right"} else ():
+            found.setdefault((sample.labels["route"], sample.labels["target"]), {})[kind] = sample.value
+    return {place: Estimate(counts.get("right", 0.0), counts.get("votes", 0.0)) for place, counts in found.items()}
+
+
+def learned(scraped: str) -> dict[str, Reliability]:
+    """Return what the routes of a gateway have learned, from the text of its metrics."""
+    routes: dict[str, dict[str, Estimate]] = {}
+    for (route, target), estimate in _estimates(text_string_to_metric_families(scraped)).items():
+        routes.setdefault(route, {})[target] = estimate
+    return {route: Reliability(targets) for route, targets in routes.items()}
 
 
 def _serve(host: str, port: int, collect: Callable[[], Iterable[Metric]]) -> Callable[[], None]:

@@ -13,6 +13,7 @@ from fanin.guard import guarded
 from fanin.keys import Key
 from fanin.order import first, priority
 from fanin.registry import build
+from fanin.reliability import Estimate, Reliability
 from fanin.rule import Factory, Rule, Selector, selector
 from fanin.scored import scored
 from fanin.spec import Range
@@ -23,6 +24,7 @@ __all__ = [
     "Ballot",
     "Calibration",
     "Candidate",
+    "Estimate",
     "Factory",
     "Failure",
     "Fault",
@@ -30,6 +32,7 @@ __all__ = [
     "Opinion",
     "Question",
     "Range",
+    "Reliability",
     "Rule",
     "Seat",
     "Selection",

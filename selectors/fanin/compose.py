@@ -30,6 +30,7 @@ def chain(*rules: Rule) -> Rule:
         exempt=frozenset[str]().union(*(rule.exempt for rule in rules)),
         heavy=any(rule.heavy for rule in rules),
         scorers=tuple(scorer for rule in rules for scorer in rule.scorers),
+        key=next((rule.key for rule in rules if rule.key is not None), None),
     )
 
 
@@ -61,6 +62,7 @@ def quorum(k: Annotated[int, Range(1)], of: Rule) -> Rule:
         exempt=of.exempt | {"final"},
         heavy=of.heavy,
         scorers=of.scorers,
+        key=of.key,
     )
 
 

@@ -90,7 +90,7 @@ def confidence_vote(
         reason = f"a sum of {kind} of {tally.weights[leader]:.3g} stands behind this answer"
         return tally.selection(leader, reason)
 
-    return Rule("confidence_vote", sound_first(decide), needs=_LOGPROBS, abstains=True)
+    return Rule("confidence_vote", sound_first(decide), needs=_LOGPROBS, abstains=True, key=find_key)
 
 
 def _calibrated(fitted: Calibration, target: str, confidence: float) -> tuple[float, bool]:

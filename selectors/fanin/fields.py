@@ -34,7 +34,7 @@ def tool_calls() -> Rule:
     def decide(ballot: Ballot) -> Selection | None:
         return _vote(ballot, calls_key, _torn_calls)
 
-    return Rule("tool_calls", sound_first(decide))
+    return Rule("tool_calls", sound_first(decide), key=calls_key)
 
 
 def json_fields(*, check: CheckSpec = "json") -> Rule:
@@ -48,7 +48,7 @@ def json_fields(*, check: CheckSpec = "json") -> Rule:
     def decide(ballot: Ballot) -> Selection | None:
         return _vote(admitted(ballot, passes), json_key, _torn_documents)
 
-    return Rule("json_fields", sound_first(decide), abstains=True)
+    return Rule("json_fields", sound_first(decide), abstains=True, key=json_key)
 
 
 _Torn: TypeAlias = Callable[[Tally], tuple[Hashable, str]]

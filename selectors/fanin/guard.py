@@ -61,7 +61,7 @@ def guarded(
             return None
         return _kept(tally, best, own, f"{needed} votes for another answer would override it, {against:g} agree")
 
-    return Rule("guarded", sound_first(decide))
+    return Rule("guarded", sound_first(decide), key=find_key)
 
 
 def _kept(tally: Tally, best: Candidate, own: Hashable | None, guard: str) -> Selection:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, overload
 
-from fanin.ballot import Ballot, Selection
+from fanin.ballot import Ballot, Candidate, Selection
 
 Selector: TypeAlias = Callable[[Ballot], Selection | None]
 """The one function type. None means "wait" on an open ballot and "I abstain" on a closed one."""
@@ -29,7 +29,8 @@ class Rule:
     soon as m agree), `"fair"` where the order of arrival counts (the first answer); no other law can be declared away.
     `heavy` says that a decision takes milliseconds of CPU: the caller runs it off the event loop. `scorers` are those
     that the rule may want asked (see `fanin.scored`). `gathers` says that all answers stand side by side and none is
-    chosen: a stream may carry each as it comes, and a client's `n` answers may come from several targets.
+    chosen: a stream may carry each as it comes, and a client's `n` answers may come from several targets. `key` is what
+    the rule compares answers by, where it does that by a key (see `fanin.reliability`).
     """
 
     name: str
@@ -41,6 +42,7 @@ class Rule:
     heavy: bool = False
     scorers: tuple[Any, ...] = ()
     gathers: bool = False
+    key: Callable[[Candidate], Hashable | None] | None = None
 
     def __call__(self, ballot: Ballot) -> Selection | None:
         """Decide, and sign the selection with this rule's name unless a rule inside has signed it."""

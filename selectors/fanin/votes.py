@@ -42,9 +42,8 @@ def majority(
             return None
         return tally.selection(tally.leader, _why(tally, ballot, agreed=agreed))
 
-    return Rule(
-        "majority", sound_first(decide), abstains=True, exempt=frozenset({"final"} if agree is not None else ())
-    )
+    exempt = frozenset({"final"} if agree is not None else ())
+    return Rule("majority", sound_first(decide), abstains=True, exempt=exempt, key=find_key)
 
 
 def weighted(
@@ -85,7 +84,7 @@ def weighted(
         weight = f"{tally.weights[tally.leader]:g} of {tally.total:g}"
         return tally.selection(tally.leader, f"a weight of {weight} stands behind this answer")
 
-    return Rule("weighted", sound_first(decide), abstains=True)
+    return Rule("weighted", sound_first(decide), abstains=True, key=find_key)
 
 
 def _why(tally: Tally, ballot: Ballot, *, agreed: bool) -> str:

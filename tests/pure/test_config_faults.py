@@ -76,7 +76,7 @@ hedgerow.yaml:2: providers.openai.api_key: the variable OPENAI_KEY is not set, e
 hedgerow.yaml:2: providers.openai.concurency: unknown key, expected one of api, base_url, api_key, headers, query, concurrency, responses, ca_certificate, api_version, region, project, options; did you mean `concurrency`?
 hedgerow.yaml:3: providers.local.base_url: found "127.0.0.1:8000", expected an address such as http://127.0.0.1:8000/v1, without user, password and query
 hedgerow.yaml:6: routes.reliable.targets[0]: found "opnai/gpt-5", expected a provider of this file before the slash (openai, local); did you mean `openai`?
-hedgerow.yaml:7: routes.reliable.lauch: unknown key, expected one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, on_filtered, retries; did you mean `launch`?
+hedgerow.yaml:7: routes.reliable.lauch: unknown key, expected one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, on_filtered, reliability, retries; did you mean `launch`?
 hedgerow.yaml:8: routes.reliable.deadline: found 20, expected a duration such as "20s"
 hedgerow.yaml:9: routes.reliable.select.majority.agree: found 3, expected at most the number of targets, 2
 hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
@@ -84,7 +84,7 @@ hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
     assert refused.value.faults[4] == Fault(
         path="routes.reliable.lauch",
         fault="unknown key",
-        expected="one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, on_filtered, retries",
+        expected="one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, on_filtered, reliability, retries",
         cure="did you mean `launch`?",
         line=7,
     )
@@ -128,7 +128,7 @@ hedgerow.yaml:10: adhoc_routes: found "yes", expected true or false"""
         (["retries: ${LONG}"], "retries: found text (not shown), expected a whole number from 0 to 10"),
         (["on_abstain: 3"], "on_abstain: found 3, expected priority or fail"),
         (["on_abstain: first"], 'on_abstain: found "first", expected priority or fail'),
-        (["bufer: full"], "bufer: unknown key, expected one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, on_filtered, retries; did you mean `buffer`?"),
+        (["bufer: full"], "bufer: unknown key, expected one of targets, launch, select, on_abstain, deadline, timeout, standby, buffer, stream, first_token, idle, on_filtered, reliability, retries; did you mean `buffer`?"),
         (["standby: hot"], 'standby: found "hot", expected cold or warm'),
         (["launch: fallback", "standby: warm"], 'standby: found "warm", expected cold, or a launch that asks several targets at once'),
         (["buffer: full", "standby: warm"], 'standby: found "warm", expected cold with `buffer: full`, which shows no stream before it is whole'),

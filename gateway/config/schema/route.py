@@ -19,7 +19,7 @@ from gateway.config.schema.terms import (
     count,
     duration,
 )
-from gateway.domain import Map
+from gateway.domain import Learn, Map
 
 _PARTS = Map()
 _MAP: Schema = {
@@ -102,6 +102,35 @@ SELECT: Schema = {
     ],
 }
 
+_LEARN = Learn()
+_RELIABILITY_TITLE = "off, learn or a mapping such as {half_life: 500}"
+
+RELIABILITY: Schema = {
+    "title": _RELIABILITY_TITLE,
+    "description": "learn: how often each target is right, from the votes alone. It is in the metrics, and in use "
+    "where the selector has `calibration: learned`.",
+    "default": "off",
+    "anyOf": [
+        {"type": "string", "enum": ["off", "learn"], "title": _RELIABILITY_TITLE},
+        {
+            "type": "object",
+            "title": "a mapping such as {half_life: 500}",
+            "additionalProperties": False,
+            "properties": {
+                "choices": count(
+                    1000, _LEARN.choices, "Among how many answers a wrong one is drawn; near 3 for models.", least=2
+                ),
+                "half_life": count(1_000_000, round(_LEARN.half_life), "After how many votes one counts half."),
+                "since": {
+                    "type": "string",
+                    "title": "any text such as a date",
+                    "description": "Another text than before begins anew.",
+                },
+            },
+        },
+    ],
+}
+
 ROUTE: Schema = {
     "type": "object",
     "title": "a mapping such as {targets: [openai/gpt-5-mini]}",
@@ -171,6 +200,7 @@ ROUTE: Schema = {
             "them is asked, or the next one.",
             "default": "fail",
         },
+        "reliability": RELIABILITY,
         "retries": {
             "type": "integer",
             "minimum": 0,
