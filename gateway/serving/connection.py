@@ -47,6 +47,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or say that there are too many."""
         super().connection_made(transport)
+        self._joined = _Joined(transport, self.loop)
         beyond = len(self.connections) - self._limits.connections
         self._beyond = beyond > 0
         if beyond > SPARE:
@@ -86,6 +87,7 @@ class Connection(HttpToolsProtocol):
         self._phase, self._since = _BODY, self.loop.time()
         self._head = self._body = 0
         super().on_headers_complete()
+        self.cycle.transport = cast("asyncio.Transport", self._joined)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -159,6 +161,42 @@ class Connection(HttpToolsProtocol):
         """Let the response that is being made be the last one."""
         if self._unanswered is not None:
             self._unanswered.keep_alive = False
+
+
+class _Joined:
+    """What a response is written to: its head goes out together with the beginning of its body, in one system call.
+
+    The transport writes at once, so that the two would be two packets, which wake the client twice. A head whose body
+    is not there yet waits for the next turn of the loop and no longer.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._head: bytes | None = None
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Write, or hold back what looks like a head."""
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.writelines((head, data))
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._write_out)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection when all is written."""
+        self._write_out()
+        self._transport.close()
+
+    def _write_out(self) -> None:
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.write(head)
 
 
 class _Stopped(Exception):
