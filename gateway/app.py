@@ -188,14 +188,20 @@ class Gateway:
         return await self._providers[target.provider](target, request, deadline)
 
     def _passage(self, settings: Settings) -> Passthrough | None:
-        """Return who passes on what is not served here. Nothing is asked twice: it may be stored, or billed."""
+        """Return who passes on what is not served here.
+
+        Nothing is asked twice: it may be stored, or billed. It has room of its own, and what the provider says of it
+        is not held against its models or its key: no file that somebody sends slowly, and no path that the key may not
+        see, shall cost the races a target.
+        """
         route = _passed(settings)
         if route is None:
             return None
         (target,) = route.targets
         provider = self._providers[target.provider]
         assert isinstance(provider, OpenAIWire | AnthropicWire)  # noqa: S101 -- the configuration was held against that
-        call: Caller = compose(self.credentials, self._bulkhead, attempt)(provider.pass_on)
+        room = Bulkhead({target.provider: settings.providers[target.provider].concurrency})
+        call: Caller = compose(room, attempt)(provider.pass_on)
         if self._traces is not None:
             call = self._traces.policy(call)
         return Passthrough(target, call, self._observe, settings.limits.upload_bytes)

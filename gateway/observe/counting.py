@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from gateway.observe.metrics import Metrics
 
 OTHER = "_other"
-STATUSES = frozenset({200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 499, 500, 502, 503, 504})
+_ANSWERED = (200, 201, 202, 204, 206, 304)
+_REFUSED = (400, 401, 403, 404, 405, 408, 409, 410, 412, 413, 415, 416, 422, 429, 499)
+STATUSES = frozenset({*_ANSWERED, *_REFUSED, 500, 502, 503, 504})
 
 
 def asked_by(route: Route) -> tuple[Target, ...]:

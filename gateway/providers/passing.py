@@ -23,9 +23,9 @@ SILENCE = 300.0
 LARGEST_ERROR = 64 * 1024
 _CONNECT_TIMEOUT = 5.0
 _NOT_MODIFIED = 304
-_THE_CLIENTS = frozenset({400, 404, 405, 406, 409, 410, 411, 412, 413, 415, 416, 422, 425, 428})
-"""Statuses that speak of the request and not of the provider or its key."""
-_THE_OPERATORS = frozenset({FailureKind.CREDENTIAL, FailureKind.QUOTA, FailureKind.RATE_LIMITED})
+_THE_CLIENTS = frozenset({400, 403, 404, 405, 406, 409, 410, 411, 412, 413, 415, 416, 422, 425, 428})
+"""Statuses that speak of the request and not of the provider or its key; a 403 says what the key may not do."""
+_THE_OPERATORS = frozenset({FailureKind.QUOTA, FailureKind.RATE_LIMITED})
 
 
 class Passage:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.anyio
 ROUTES = "  one: {targets: [sim/a]}\n"
 JSON = {"content-type": "application/json"}
 KEY = "sk-real-canary-0001"
+CHAT = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris"}, "finish_reason": "stop"}]}
 CLIENT = "client-key-that-is-long-enough-to-be-one"
 
 
@@ -118,6 +119,7 @@ async def test_bytes_go_on_as_they_are_and_secrets_do_not() -> None:
                 "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             },
         )
+        assert running.sample("hedgerow_requests_total", route="_passthrough", status="201") == 1
     assert (status, answer) == (201, body)
     [received] = upstream.received
     assert (received.path, received.query, received.raw) == (
@@ -257,6 +259,7 @@ ERROR = {"message": "No such File object: file-Ab1cD2eF3gH4iJ5kL6mN7o", "type": 
         (Reply(409, JSON, b'{"error": {"message": "Batch is not cancellable", "code": "conflict"}}'), 409, "Batch is"),
         (Reply(400, JSON, b'{"error": {"message": "bad key sk-abcdefgh12345 at db.internal"}}'), 400, "bad key"),
         (Reply(404, {"content-type": "text/html"}, b"<html>nginx at 10.0.0.7</html>"), 404, "answered 404"),
+        (Reply(403, JSON, b'{"error": {"message": "Missing scopes: files.write"}}'), 403, "Missing scopes"),
         (Reply(401, JSON, b'{"error": {"message": "Incorrect API key provided: sk-real"}}'), 502, "credential"),
         (Reply(429, {**JSON, "retry-after": "7"}, b"{}"), 429, "rate"),
         (Reply(500, JSON, b'{"error": {"message": "trace at db.internal"}}'), 502, "answered 500"),
@@ -293,17 +296,57 @@ async def test_a_client_says_how_long_it_waits() -> None:
     assert (status, json.loads(body)["error"]["code"]) == (504, "deadline_exceeded")
 
 
-async def test_a_key_is_asked_for_and_a_refused_one_is_not_tried_again() -> None:
-    """Nothing goes upstream for a stranger, and nothing with a key that the provider has just refused."""
-    refusing = Reply(401, JSON, b"{}")
-    async with passing(lambda _: refusing, f"keys: {{web: {CLIENT}}}") as (running, upstream):
+async def test_nothing_goes_upstream_for_a_stranger() -> None:
+    """However the path is written."""
+    async with passing(lambda _: told(id="x"), f"keys: {{web: {CLIENT}}}") as (running, upstream):
         for path in ("/v1/files", "//v1/files", "/v1/%66iles", "/openai/v1/files"):
             assert (await fetch(running, "GET", path))[0] == 401
         assert upstream.received == []
         known = {"authorization": f"Bearer {CLIENT}"}
-        assert (await fetch(running, "GET", "/v1/files", headers=known))[0] == 502
-        assert (await fetch(running, "GET", "/v1/files", headers=known))[0] == 502
+        assert (await fetch(running, "GET", "/v1/files", headers=known))[0] == 200
     assert len(upstream.received) == 1
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 429, 500])
+async def test_what_is_passed_on_costs_the_races_no_target(status: int) -> None:
+    """A path that the key may not see, asked for by anybody, must not disable the key for everybody."""
+
+    def reply(received: Received) -> Reply:
+        return told(**CHAT) if received.path.endswith("/chat/completions") else Reply(status, JSON, b"{}")
+
+    routes = "  r: {targets: [real/m], retries: 0}\n"
+    async with passing(reply, routes=routes) as (running, upstream):
+        for _ in range(8):
+            await fetch(running, "GET", "/v1/organization/users")
+        reply_of_chat = await running.post({"model": "r", "messages": [{"role": "user", "content": "?"}]})
+    assert reply_of_chat.status == 200
+    assert len(upstream.received) == 9
+
+
+async def test_an_upload_takes_no_room_from_the_races() -> None:
+    """With one place at the provider, a file that comes in slowly holds the one for what is passed on."""
+    begun, done = asyncio.Event(), asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/chat/completions"):
+            return web.json_response(CHAT)
+        async for _ in request.content.iter_any():
+            begun.set()
+        return web.json_response({"id": "file-1"})
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"x"
+        await done.wait()
+
+    routes = "  r: {targets: [real/m], retries: 0}\n"
+    async with served(handle) as url, before(url, provider=", concurrency: 1", routes=routes) as running:
+        upload = asyncio.get_running_loop().create_task(fetch(running, "POST", "/v1/files", data=slowly()))
+        await begun.wait()
+        raced = await running.post({"model": "r", "messages": [{"role": "user", "content": "?"}]})
+        refused = await fetch(running, "GET", "/v1/files")
+        done.set()
+        assert (await upload)[0] == 200
+    assert (raced.status, refused[0]) == (200, 503)
 
 
 async def test_nothing_but_the_api_of_the_one_provider_can_be_reached() -> None:
@@ -332,7 +375,6 @@ async def test_labels_stay_a_closed_set() -> None:
         assert answered == 20
         assert "secret" not in repr(running.log())
         assert {line["route"] for line in running.log()} == {"_passthrough"}
-        assert running.gateway._bulkhead.in_flight == {"sim": 0, "real": 0}
 
 
 async def test_an_idempotency_key_is_the_providers_matter() -> None:
