@@ -18,15 +18,12 @@ ABSURD = 2.0
 """Seconds; the promise is a tenth of a second."""
 
 
-@pytest.mark.parametrize("route", ["race", "vote"])
 @pytest.mark.parametrize("kind", [kind for kind in DEAD if kind != "healthy"])
-async def test_one_dead_provider_of_three_costs_no_answer(kind: str, route: str) -> None:
-    """99.99 % are answered, streaming or not, whatever it is that one of them does."""
-    whole = await with_one_dead(kind, route, REQUESTS)
-    live = await with_one_dead(kind, route, REQUESTS // 4, stream=True)
-    print(f"{kind} {route}: {whole.success:.4%} and {live.success:.4%}, p99 {whole.percentile(0.99) * 1e3:.0f} ms")  # noqa: T201
-    assert whole.success >= 0.9999
-    assert live.success >= 0.9999
+async def test_one_dead_provider_of_three_costs_no_answer(kind: str) -> None:
+    """99.99 % are answered, raced, voted on or streamed, whatever it is that one of them does."""
+    for asked_for, outcome in (await with_one_dead(kind, REQUESTS)).items():
+        print(f"{kind}, {asked_for}: {outcome.success:.4%}, p99 {outcome.percentile(0.99) * 1e3:.0f} ms")  # noqa: T201
+        assert outcome.success >= 0.9999
 
 
 async def test_half_of_all_connections_reset_hardly_shows() -> None:

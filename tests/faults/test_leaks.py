@@ -29,8 +29,8 @@ from tests.support.simulators import SimulatorProcess, eventually, hang_up, simu
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(3600 if FULL else 300)]
 
 LANES = 40
-ABORTED = times(4_000, 10_000)
-RACES = times(4_000, 100_000)
+ABORTED = times(2_000, 10_000)
+RACES = times(2_000, 100_000)
 SLACK = {"descriptors": 5, "tasks": 5}
 """What comes and goes by itself: timers of the pool, the sampling thread. Of places, none may be missing."""
 HELLO = [{"role": "user", "content": "Say something."}]
