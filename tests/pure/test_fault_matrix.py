@@ -8,8 +8,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ROW = re.compile(r"\| (\d+) \| ([^|]+) \| ([^|]+) \|([^|]*)\|")
 DEFINED = re.compile(r"^(?:async )?def (test_\w+)\(", re.MULTILINE)
-UNPLAYED = {57}
-"""A fault of something that the gateway does not have."""
 
 
 def rows() -> dict[int, list[str]]:
@@ -24,7 +22,7 @@ def test_every_row_of_the_fault_matrix_is_played_by_a_test_that_exists() -> None
     """66 faults; a test that is renamed or taken away leaves a row without proof, which shows here."""
     matrix = rows()
     assert len(matrix) == 66
-    assert {number for number, tests in matrix.items() if not tests} == UNPLAYED
+    assert [number for number, tests in matrix.items() if not tests] == []
     defined = {name for file in (ROOT / "tests").rglob("test_*.py") for name in DEFINED.findall(file.read_text())}
     named = {name for tests in matrix.values() for name in tests}
     assert named - defined == set()
