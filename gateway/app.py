@@ -15,6 +15,7 @@ from fanin import build
 from gateway.api.admission import Admission
 from gateway.api.chat import ChatDialect
 from gateway.api.count_tokens import CountTokens
+from gateway.api.dialect import CHAT
 from gateway.api.endpoint import Endpoint, Engine
 from gateway.api.front import Application, Front, Handler
 from gateway.api.messages import MessagesDialect
@@ -206,11 +207,12 @@ class Gateway:
             call = self._traces.policy(call)
         return Passthrough(target, call, self._observe, settings.limits.upload_bytes)
 
-    def _observe(self, route: str, request_id: str) -> Observer:
-        count, write = self.metrics.listener(route), self.learning.listener(route, self.log.listener(route, request_id))
+    def _observe(self, route: str, request_id: str, wire: str = CHAT) -> Observer:
+        write = self.learning.listener(route, self.log.listener(route, request_id))
+        count = self.metrics.listener(route, wire)
         if self._traces is None:
             return Observed(count, write)
-        return Traced(count, write, self._traces.listener(route, request_id))
+        return Traced(count, write, self._traces.listener(route, request_id, wire))
 
     def _breaker_changed(self, event: BreakerChanged) -> None:
         self.metrics.breaker(event)

@@ -51,7 +51,7 @@ class CountTokens:
         except ClientGone:
             status = 499
         finally:
-            say(route.name if route else OTHER, exchange.id)(Finished(status, exchange.elapsed, None, told))
+            say(route.name if route else OTHER, exchange.id, WIRE)(Finished(status, exchange.elapsed, None, told))
 
     async def _count(self, asked: Asked, route: Route, exchange: Exchange) -> tuple[bytes, dict[str, str]]:
         target = route.targets[0]

@@ -10,7 +10,8 @@ import msgspec
 
 from fanin import Candidate
 from gateway.domain import Failure, Headers
-from gateway.engine.fanout import Consulted, Verdict
+from gateway.engine.events import Consulted
+from gateway.engine.fanout import Verdict
 from gateway.errors import branch
 from gateway.wires.passing import GIVEN
 

@@ -46,14 +46,15 @@ _NULL, _TRUE = Raw(b"null"), Raw(b"true")
 class Engine:
     """What every endpoint asks: the routes, the caller behind them, and who listens.
 
-    `observe` makes the listener of one request, `adhoc` the route of a comma list of targets. `native` are the wires
-    beside chat completions that a provider speaks itself, by the provider's name. `hedging` says when slow targets get
-    help. `several` is the caller for requests that say how many answers they want (see engine/several.py).
+    `observe` makes the listener of one request (its route, its id, the client's wire), `adhoc` the route of a comma
+    list of targets. `native` are the wires beside chat completions that a provider speaks itself, by the provider's
+    name. `hedging` says when slow targets get help. `several` is the caller for requests that say how many answers they
+    want (see engine/several.py).
     """
 
     routes: Mapping[str, Route]
     call: Caller
-    observe: Callable[[str, str], Observer]
+    observe: Callable[[str, str, str], Observer]
     adhoc: Callable[[str, Mapping[str, Any]], Route] | None = None
     native: Mapping[str, frozenset[str]] = field(default_factory=dict)
     hedging: Hedging | None = None
@@ -91,7 +92,7 @@ class Endpoint:
         try:
             asked = await self._asked(exchange)
             route = self.engine.route(asked)
-            record.say = self.engine.observe(route.name, exchange.id)
+            record.say = self.engine.observe(route.name, exchange.id, self.dialect.wire)
             record.route = route.name
             with exchange.watched():
                 await self._serve(asked, route, record)
@@ -108,7 +109,7 @@ class Endpoint:
         finally:
             if not record.handed_over:
                 if record.route == OTHER:
-                    record.say = self.engine.observe(OTHER, exchange.id)
+                    record.say = self.engine.observe(OTHER, exchange.id, self.dialect.wire)
                 record.say(Finished(record.status, exchange.elapsed, record.overhead, record.error))
 
     async def _asked(self, exchange: Exchange) -> Asked:

@@ -90,6 +90,15 @@ class Spent(Struct, frozen=True):
     fate: str | None = None
 
 
+class Consulted(Struct, frozen=True):
+    """A call that a scorer made has ended: to whom, how long it took, what it used, why it gave nothing."""
+
+    target: str
+    duration: float
+    usage: Usage | None = None
+    failure: Failure | None = None
+
+
 class Rescued(Struct, frozen=True):
     """A stream that had broken off after its first words was continued by another target.
 
@@ -180,6 +189,7 @@ Event: TypeAlias = (
     | SelectorFaulted
     | Selected
     | Spent
+    | Consulted
     | Rescued
     | Verified
     | Streamed

@@ -29,23 +29,23 @@ from gateway.domain import (
     Plan,
     Scorer,
     Target,
-    Usage,
 )
 from gateway.engine.awaiting import ended
 from gateway.engine.chorus import Chorus
-from gateway.engine.events import Answered, Expired, Failed, Launched, Selected, SelectorFaulted, Spent, Superseded
+from gateway.engine.events import (
+    Answered,
+    Consulted,
+    Expired,
+    Failed,
+    Launched,
+    Selected,
+    SelectorFaulted,
+    Spent,
+    Superseded,
+)
 from gateway.engine.hedges import Hedges, Hedging
 from gateway.engine.standby import Standby
 from gateway.errors import Abstained, AllTargetsFailed
-
-
-class Consulted(Struct, frozen=True):
-    """A call that a scorer made: to whom, how long it took (seconds), what it used, why it gave nothing."""
-
-    target: str
-    duration: float
-    usage: Usage | None = None
-    failure: Failure | None = None
 
 
 class Verdict(Struct, frozen=True):
@@ -370,7 +370,9 @@ class _Flight:
         outcome = await self._call(target, request, deadline)
         failure = outcome if isinstance(outcome, Failure) else None
         usage = None if isinstance(outcome, Failure) else outcome.payload.usage
-        self._consultations.append(Consulted(target.name, self._loop.time() - started, usage, failure))
+        consulted = Consulted(target.name, self._loop.time() - started, usage, failure)
+        self._consultations.append(consulted)
+        self._request.listen(consulted)
         if usage is not None:
             self._request.listen(Spent(target.name, usage, won=False, fate="judge"))
         return outcome

@@ -25,6 +25,7 @@ from gateway.engine.events import (
     Superseded,
     Verified,
 )
+from gateway.observe.genai import CHAT
 from gateway.observe.residual import Residual
 
 if TYPE_CHECKING:
@@ -42,32 +43,36 @@ def asked_by(route: Route) -> tuple[Target, ...]:
 
 
 class RouteCounts:
-    """The bound children of one route, shared by its requests.
+    """The bound children of one route, shared by its requests of one operation (`chat`, `embeddings`, ...).
 
     `prices` maps a target's name to its price where that is known, `in_flight` counts the requests being served, and
     `last_resort` is who decides where the other rules of the selector `select` abstain.
     """
 
-    def __init__(self, metrics: Metrics, route: str, targets: Iterable[Target], select: str = "") -> None:
+    def __init__(
+        self, metrics: Metrics, route: str, targets: Iterable[Target], select: str = "", operation: str = CHAT
+    ) -> None:
+        self._metrics, self._route, self._select = metrics, route, select
+        self._beside: dict[str, RouteCounts] = {}
         self.prices: Mapping[str, Price] = {}
         self.in_flight = 0
         self.busy = metrics.in_flight.labels(route)
         self.requests = _Bound(lambda status: metrics.requests.labels(route, _status(status)))
-        self.request_seconds = _Bound(lambda outcome: metrics.request_seconds.labels(route, outcome))
+        self.request_seconds = _Bound(lambda outcome: metrics.request_seconds.labels(route, outcome, operation))
         self.attempts = _Bound(lambda key: metrics.attempts.labels(route, *key))
         self.failures = _Bound(lambda key: metrics.failures.labels(route, *key))
         self.denied = _Bound(lambda key: metrics.denied.labels(*key))
         self.target_first_token = _Bound(metrics.target_first_token.labels)
-        self.token_gap = _Bound(metrics.token_gap.labels)
+        self.token_gap = _Bound(lambda target: metrics.token_gap.labels(target, operation))
         self.longest_gap = _Bound(metrics.longest_gap.labels)
         self.selected = _Bound(lambda key: metrics.selected.labels(route, *key))
         self.abstentions = _Bound(lambda outcome: metrics.abstentions.labels(route, outcome))
         self.alone = _Bound(lambda outcome: metrics.alone.labels(route, outcome))
         self.alone_seconds = metrics.alone_seconds.labels(route)
-        self.target = _Targets(self, lambda name: TargetCounts(metrics, route, name))
+        self.target = _Targets(self, lambda name: TargetCounts(metrics, route, name, operation))
         self.cost = _Bound(lambda key: metrics.cost.labels(*key))
         self.overhead = metrics.overhead.labels(route)
-        self.first_token = metrics.first_token.labels(route)
+        self.first_token = metrics.first_token.labels(route, operation)
         self.agreement = metrics.agreement.labels(route)
         self.rescues = metrics.rescues.labels(route)
         self.stream_rescues = _Bound(lambda how: metrics.stream_rescues.labels(route, how))
@@ -84,6 +89,9 @@ class RouteCounts:
     def know(self, targets: Iterable[Target], select: str) -> None:
         """Count for these targets, from zeros: a rate over a series that appears with its first event misses it."""
         self.targets: Mapping[str, Target] = {target.name: target for target in targets}
+        self._select = select
+        for counts in self._beside.values():
+            counts.know(self.targets.values(), select)
         self.last_resort = select.rpartition(" | ")[2] if " | " in select else None
         self.requests[200], self.requests[499], self.requests[502], self.request_seconds["answered"]
         self.abstentions["fell_back"], self.abstentions["failed"]
@@ -91,6 +99,25 @@ class RouteCounts:
             self.alone[outcome]
         for target in self.targets or (OTHER,):
             self.target[target].tokens["won"], self.target[target].tokens["lost"]
+
+    def serving(self, operation: str) -> RouteCounts:
+        """Return the counts of the route's requests of another operation; most children are the same."""
+        counts = self._beside.get(operation)
+        if counts is None:
+            counts = RouteCounts(self._metrics, self._route, self.targets.values(), self._select, operation)
+            counts.prices = self.prices
+            self._beside[operation] = counts
+        return counts
+
+    @property
+    def serving_now(self) -> int:
+        """The route's requests of all operations that are being served."""
+        return self.in_flight + sum(counts.in_flight for counts in self._beside.values())
+
+    def price(self, prices: Mapping[str, Price]) -> None:
+        """Count dollars at these prices."""
+        for counts in (self, *self._beside.values()):
+            counts.prices = prices
 
     def label(self, target: str) -> str:
         """Return the target's name, or `_other` for one that a request wrote itself."""
@@ -102,12 +129,12 @@ class TargetCounts:
 
     __slots__ = ("answered", "completion_tokens", "prompt_tokens", "seconds", "superseded", "tokens")
 
-    def __init__(self, metrics: Metrics, route: str, target: str) -> None:
+    def __init__(self, metrics: Metrics, route: str, target: str, operation: str) -> None:
         self.answered = metrics.attempts.labels(route, target, "answered")
-        self.seconds = metrics.attempt_seconds.labels(target)
+        self.seconds = metrics.attempt_seconds.labels(target, operation)
         self.superseded = metrics.superseded.labels(target)
-        self.prompt_tokens = metrics.prompt_tokens.labels(target)
-        self.completion_tokens = metrics.completion_tokens.labels(target)
+        self.prompt_tokens = metrics.prompt_tokens.labels(target, operation)
+        self.completion_tokens = metrics.completion_tokens.labels(target, operation)
         tokens = metrics.tokens.labels
         self.tokens = _Bound(lambda fate: (tokens(target, "prompt", fate), tokens(target, "completion", fate)))
 

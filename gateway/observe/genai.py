@@ -23,10 +23,17 @@ PROVIDERS = {
 }
 """The conventions' `gen_ai.provider.name` where it is not what we call the provider."""
 
-OPERATIONS = {
+CHAT = "chat"
+_OPERATIONS = {
     "messages": "chat", "messages/count_tokens": "count_tokens", "responses": "chat", "completions": "text_completion",
 }  # fmt: skip
 """The conventions' `gen_ai.operation.name` of a wire where it is not the wire's own name."""
+
+
+def operation(wire: str) -> str:
+    """Return what the conventions call the operation of a client's wire."""
+    return _OPERATIONS.get(wire, wire)
+
 
 GATEWAY = "hedgerow"
 _Labels = dict[str, str]
@@ -44,7 +51,11 @@ class _Twin(NamedTuple):
 
 
 def _of_route(own: _Labels, _: _Info) -> _Labels:
-    labels = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": GATEWAY, "gen_ai_request_model": own["route"]}
+    labels = {
+        "gen_ai_operation_name": own["operation"],
+        "gen_ai_provider_name": GATEWAY,
+        "gen_ai_request_model": own["route"],
+    }
     outcome = own.get("outcome", "answered")
     return labels if outcome == "answered" else {**labels, "error_type": outcome}
 
@@ -52,7 +63,7 @@ def _of_route(own: _Labels, _: _Info) -> _Labels:
 def _of_target(own: _Labels, targets: _Info) -> _Labels:
     known = targets.get(own["target"], {"provider": "_other", "model": "_other"})
     return {
-        "gen_ai_operation_name": "chat",
+        "gen_ai_operation_name": own["operation"],
         "gen_ai_provider_name": PROVIDERS.get(known["provider"], known["provider"]),
         "gen_ai_request_model": known["model"],
     }

@@ -76,20 +76,20 @@ class Metrics:
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
         self.requests = counter("requests", "Requests served.", "route", "status")
         self.request_seconds = histogram(
-            "request_duration_seconds", "Time until the response ended.", SECONDS, "route", "outcome"
+            "request_duration_seconds", "Time until the response ended.", SECONDS, "route", "outcome", "operation"
         )
         self.in_flight = gauge("requests_in_flight", "Requests being served.", "livesum", "route")
         self.overhead = histogram("overhead_seconds", "The gateway's own share of a request's time.", OVERHEAD, "route")
         self.first_token = histogram(
             "time_to_first_token_seconds", "Time until a live stream's first words, as clients see it.",
-            FIRST_TOKEN, "route",
+            FIRST_TOKEN, "route", "operation",
         )  # fmt: skip
 
     def _branches(self) -> None:
         counter, histogram = self._counter, self._histogram
         self.attempts = counter("attempts", "Calls to targets, retries counted.", "route", "target", "outcome")
         self.attempt_seconds = histogram(
-            "attempt_duration_seconds", "Time of one call to a target that answered.", SECONDS, "target"
+            "attempt_duration_seconds", "Time of one call to a target that answered.", SECONDS, "target", "operation"
         )
         self.failures = counter("failures", "Branches that gave up after their retries.", "route", "target", "kind")
         self.superseded = counter("superseded", "Branches cancelled because another answer was selected.", "target")
@@ -99,7 +99,9 @@ class Metrics:
         self.target_first_token = histogram(
             "target_first_token_seconds", "Time until a target's stream said its first words.", FIRST_TOKEN, "target"
         )
-        self.token_gap = histogram("token_gap_seconds", "Mean time between a stream's tokens.", PER_TOKEN, "target")
+        self.token_gap = histogram(
+            "token_gap_seconds", "Mean time between a stream's tokens.", PER_TOKEN, "target", "operation"
+        )
         self.longest_gap = histogram("longest_gap_seconds", "A stream's longest silence.", PER_TOKEN, "target")
         self.target_info = self._gauge("target_info", "What a target is.", "livemax", "target", "provider", "model")
 
@@ -143,8 +145,11 @@ class Metrics:
 
     def _spending(self) -> None:
         self.tokens = self._counter("tokens", "Tokens by whether the client got them.", "target", "kind", "fate")
-        self.prompt_tokens = self._histogram("prompt_tokens", "Tokens of the prompt of one answer.", TOKENS, "target")
-        self.completion_tokens = self._histogram("completion_tokens", "Tokens of one answer.", TOKENS, "target")
+        histogram = self._histogram
+        self.prompt_tokens = histogram(
+            "prompt_tokens", "Tokens of the prompt of one answer.", TOKENS, "target", "operation"
+        )
+        self.completion_tokens = histogram("completion_tokens", "Tokens of one answer.", TOKENS, "target", "operation")
         self.cost = self._counter(
             "cost_dollars", "Dollars by whether the client got the answer.", "target", "fate", "basis"
         )
@@ -188,16 +193,17 @@ class Metrics:
     def priced(self, prices: Callable[[Target], Price | None]) -> None:
         """Count dollars from now on where a target's price is known."""
         for counts in self._routes.values():
-            counts.prices = {name: price for name, t in counts.targets.items() if (price := prices(t)) is not None}
+            counts.price({name: price for name, t in counts.targets.items() if (price := prices(t)) is not None})
 
-    def listener(self, route: str) -> RequestCounts:
-        """Return the listener of one request; an unknown route shares `_other`."""
-        return RequestCounts(self._routes.get(route, self._other))
+    def listener(self, route: str, wire: str = genai.CHAT) -> RequestCounts:
+        """Return the listener of one request on a client's wire; an unknown route shares `_other`."""
+        counts = self._routes.get(route, self._other)
+        return RequestCounts(counts if wire == genai.CHAT else counts.serving(genai.operation(wire)))
 
     def sample(self, in_flight: Mapping[str, int], waiting: Mapping[str, int], lag: float) -> None:
         """Take what is measured now and then rather than per request; `lag` is the event loop's, in seconds."""
         for counts in (*self._routes.values(), self._other):
-            counts.busy.set(counts.in_flight)
+            counts.busy.set(counts.serving_now)
         for provider, calls in in_flight.items():
             self.calls.labels(provider).set(calls)
             self.waiting.labels(provider).set(waiting[provider])

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 
 from msgspec.structs import replace
 
-from gateway.domain import Caller, ChatRequest, Deadline, Outcome, Route, Target
+from gateway.domain import Caller, ChatRequest, Deadline, Outcome, Route, Target, Usage
 from gateway.engine.events import (
     Answered,
     Attempted,
+    Consulted,
     Event,
     Failed,
     Finished,
@@ -29,13 +30,13 @@ from gateway.engine.events import (
     Superseded,
     Verified,
 )
-from gateway.observe.genai import GATEWAY, OPERATIONS, PROVIDERS
+from gateway.observe.counting import asked_by
+from gateway.observe.genai import CHAT, GATEWAY, PROVIDERS, operation
 
 STANDARD = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """The variables that turn traces on where the configuration does not."""
 
 _incoming: ContextVar[Any] = ContextVar("incoming", default=None)
-_operation: ContextVar[str] = ContextVar("operation", default="chat")
 _branch: ContextVar[Any] = ContextVar("branch", default=None)
 
 
@@ -87,15 +88,15 @@ class Traces:
 
     def know(self, routes: Iterable[Route]) -> None:
         """Learn what the targets of the routes are."""
-        self._targets = {route.name: {target.name: target for target in route.targets} for route in routes}
+        self._targets = {route.name: {target.name: target for target in asked_by(route)} for route in routes}
 
     def entering(self, handler: Any) -> Any:
         """Return an endpoint whose requests continue the trace that the client began."""
         return _Entering(handler, self)
 
-    def listener(self, route: str, request_id: str) -> RequestSpans:
+    def listener(self, route: str, request_id: str, wire: str) -> RequestSpans:
         """Return the listener of one request."""
-        return RequestSpans(self, route, request_id, self._targets.get(route, {}))
+        return RequestSpans(self, (route, request_id, wire), self._targets.get(route, {}))
 
     def policy(self, call: Caller) -> Caller:
         """Hand each branch's own span to its upstream, whose spans become its children."""
@@ -122,23 +123,22 @@ class _Entering:
         self._handler: Callable[[Arrived], Awaitable[None]] = handler
         self._extract, self._names = traces.context.extract, [name.encode() for name in traces.context.fields]
         self.dialect = handler.dialect
-        self._operation = OPERATIONS.get(handler.dialect.wire, handler.dialect.wire)
 
     async def __call__(self, exchange: Arrived) -> None:
         given = exchange.headers
         carrier = {name.decode(): given[name].decode("latin-1") for name in self._names if name in given}
         _incoming.set(self._extract(carrier) if carrier else None)
-        _operation.set(self._operation)
         await self._handler(exchange)
 
 
 class RequestSpans:
     """The listener of one request."""
 
-    def __init__(self, traces: Traces, route: str, request_id: str, targets: Mapping[str, Target]) -> None:
+    def __init__(self, traces: Traces, about: tuple[str, str, str], targets: Mapping[str, Target]) -> None:
         self._traces, self._targets = traces, targets
+        route, request_id, wire = about
         api = traces.api
-        self._operation = _operation.get()
+        self._operation = operation(wire)
         self._root = traces.tracer.start_span(
             f"{self._operation} {route}",
             context=_incoming.get(),
@@ -162,21 +162,38 @@ class RequestSpans:
 
     def launched(self, event: Launched) -> None:
         """Begin a branch; the task that is started next inherits it."""
-        target = self._targets.get(event.target)
-        attributes: dict[str, Any] = {"gen_ai.operation.name": self._operation, "hedgerow.target": event.target}
+        span = self._call(event.target, self._operation)
         if event.hedge:
-            attributes["hedgerow.hedge"] = True
+            span.set_attribute("hedgerow.hedge", True)
+        self._branches[event.target] = span
+        _branch.set(span)
+
+    def _call(self, name: str, operation: str, start: int | None = None) -> Any:
+        """Begin the span of a call to a target, now or at `start` (nanoseconds)."""
+        target = self._targets.get(name)
+        attributes = {"gen_ai.operation.name": operation, "hedgerow.target": name}
         if target is not None:
             attributes["gen_ai.provider.name"] = PROVIDERS.get(target.provider, target.provider)
             attributes["gen_ai.request.model"] = target.model
-        span = self._traces.tracer.start_span(
-            f"{self._operation} {target.model if target else event.target}",
+        return self._traces.tracer.start_span(
+            f"{operation} {target.model if target else name}",
             context=self._inside,
             kind=self._traces.api.SpanKind.CLIENT,
             attributes=attributes,
+            start_time=start,
         )
-        self._branches[event.target] = span
-        _branch.set(span)
+
+    def consulted(self, event: Consulted) -> None:
+        """Record a scorer's call, which is over."""
+        now = time.time_ns()
+        span = self._call(event.target, CHAT, now - int(event.duration * 1e9))
+        span.set_attribute("hedgerow.scorer", True)
+        if event.usage is not None:
+            _note_tokens(span, event.usage)
+        if event.failure is not None:
+            span.set_attribute("error.type", event.failure.kind.value)
+            span.set_status(self._traces.api.StatusCode.ERROR, event.failure.detail)
+        span.end(now)
 
     def attempted(self, event: Attempted) -> None:
         """Note a call within its branch."""
@@ -233,9 +250,8 @@ class RequestSpans:
     def spent(self, event: Spent) -> None:
         """Note a branch's tokens."""
         span = self._branches.get(event.target)
-        if span is not None:
-            span.set_attribute("gen_ai.usage.input_tokens", event.usage.prompt)
-            span.set_attribute("gen_ai.usage.output_tokens", event.usage.completion)
+        if span is not None and event.fate is None:
+            _note_tokens(span, event.usage)
 
     def finished(self, event: Finished) -> None:
         """End all spans, each when it was over."""
@@ -250,6 +266,11 @@ class RequestSpans:
         self._root.end(now)
 
 
+def _note_tokens(span: Any, usage: Usage) -> None:
+    span.set_attribute("gen_ai.usage.input_tokens", usage.prompt)
+    span.set_attribute("gen_ai.usage.output_tokens", usage.completion)
+
+
 _NOTES: dict[type, Callable[[RequestSpans, Any], None]] = {
     Launched: RequestSpans.launched,
     Attempted: RequestSpans.attempted,
@@ -257,6 +278,7 @@ _NOTES: dict[type, Callable[[RequestSpans, Any], None]] = {
     Failed: RequestSpans.failed,
     Superseded: RequestSpans.superseded,
     Selected: RequestSpans.selected,
+    Consulted: RequestSpans.consulted,
     Rescued: RequestSpans.rescued,
     Verified: RequestSpans.verified,
     Spent: RequestSpans.spent,

@@ -118,7 +118,8 @@ async def test_an_abstention_is_counted_whether_another_rule_decides_or_an_error
         assert (await running.post(ask("hard"))).status == 502
         assert running.sample("hedgerow_abstentions_total", route="soft", outcome="fell_back") == 1
         assert running.sample("hedgerow_abstentions_total", route="hard", outcome="failed") == 1
-        assert running.sample("hedgerow_request_duration_seconds_count", route="hard", outcome="failed") == 1
+        hard = {"route": "hard", "outcome": "failed", "operation": "chat"}
+        assert running.sample("hedgerow_request_duration_seconds_count", **hard) == 1
 
 
 async def test_a_live_stream_tells_its_first_token_and_its_rhythm() -> None:
@@ -128,9 +129,9 @@ async def test_a_live_stream_tells_its_first_token_and_its_rhythm() -> None:
         assert (await running.post(ask("live", stream=True))).status == 200
         target = "sim/a?ttft=0.05&gap=0.02&tokens=10"
         await eventually(lambda: running.sample("hedgerow_requests_total", route="live", status="200") == 1)
-        assert running.sample("hedgerow_time_to_first_token_seconds_sum", route="live") >= 0.045
+        assert running.sample("hedgerow_time_to_first_token_seconds_sum", route="live", operation="chat") >= 0.045
         assert running.sample("hedgerow_target_first_token_seconds_count", target=target) == 1
-        assert 0.01 < running.sample("hedgerow_token_gap_seconds_sum", target=target) < 0.5
+        assert 0.01 < running.sample("hedgerow_token_gap_seconds_sum", target=target, operation="chat") < 0.5
         assert running.sample("hedgerow_longest_gap_seconds_sum", target=target) >= 0.01
 
 
@@ -145,9 +146,14 @@ async def test_in_flight_is_counted_while_a_request_runs_and_not_after() -> None
 
 
 async def test_opentelemetry_s_names_say_the_same() -> None:
-    """The server's duration by route, the client's tokens by provider and model, in the conventions' buckets."""
+    """The server's duration by route, the client's tokens by provider and model, in the conventions' buckets.
+
+    Embeddings that are asked of the same route are another operation.
+    """
     async with gateways("  one: {targets: [{model: sim/a, name: mine}]}") as running:
         usage = (await running.post(ask("one"))).json["usage"]
+        for _ in range(2):
+            assert (await running.post({"model": "one", "input": "hello"}, path="/v1/embeddings")).status == 200
         port = free_port()
         stop = running.gateway.metrics.serve("127.0.0.1", port)
         try:
@@ -157,6 +163,9 @@ async def test_opentelemetry_s_names_say_the_same() -> None:
     server = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "hedgerow", "gen_ai_request_model": "one"}
     assert found["gen_ai_server_request_duration_seconds_count", *sorted(server.items())] == 1
     client = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "sim", "gen_ai_request_model": "a"}
+    for name, labels in (("server_request", server), ("client_operation", client)):
+        embedded = sorted({**labels, "gen_ai_operation_name": "embeddings"}.items())
+        assert found[f"gen_ai_{name}_duration_seconds_count", *embedded] == 2
     for kind, field in (("input", "prompt_tokens"), ("output", "completion_tokens")):
         labels = {**client, "gen_ai_token_type": kind}
         assert found["gen_ai_client_token_usage_sum", *sorted(labels.items())] == usage[field]

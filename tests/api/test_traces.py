@@ -124,6 +124,29 @@ async def test_a_span_names_its_own_operation(path: str, asked: dict[str, str], 
     assert [attributes(span)["hedgerow.target"] for span in spans if "hedgerow.hedge" in attributes(span)] == ["sim/b"]
 
 
+async def test_a_judge_s_call_is_a_span_of_its_own() -> None:
+    """Beside the branches, with its own tokens, as long as it took; one that fails is an error."""
+    judged = "targets: [sim/a, sim/b], select: [{judge: {by: 'sim/JUDGE'}}, priority]"
+    routes = f"  r: {{{judged.replace('JUDGE', 'judge')}}}\n  out: {{{judged.replace('JUDGE', 'judge?status=400')}}}"
+    script: Any = {
+        "a": {"answer": "one"},
+        "b": {"answer": "two"},
+        "judge": {"answer": '{"winner": 1}', "latency": 0.05},
+    }
+    with collector() as (url, spans, _):
+        async with gateways(routes, script, head=f"traces: {{endpoint: '{url}'}}") as running:
+            for model in ("r", "out"):
+                assert (await running.post({"model": model, "messages": HELLO})).status == 200
+    asked = [span for span in spans if "hedgerow.scorer" in attributes(span)]
+    roots = {span.span_id for span in spans if span.name in {"chat r", "chat out"}}
+    good = [attributes(span) for span in asked if attributes(span)["gen_ai.request.model"] == "judge"]
+    assert len(good) == 2
+    assert all(each["gen_ai.usage.output_tokens"] > 0 and "error.type" not in each for each in good)
+    assert any(attributes(span).get("error.type") == "caller_fault" for span in asked)
+    assert all(span.end_time_unix_nano - span.start_time_unix_nano > 4e7 for span in asked if span.name == "chat judge")
+    assert {span.parent_span_id for span in asked} == roots
+
+
 @pytest.mark.slow  # the exporter tries again for some seconds when the gateway ends
 async def test_an_answer_does_not_wait_for_a_collector_that_is_gone() -> None:
     """Spans are lost, requests are not."""

@@ -127,8 +127,8 @@ def test_serve_answers_a_client_counts_it_and_stops_on_sigterm(tmp_path: Path, u
             'hedgerow_attempts_total{outcome="answered",route="race",target="sim/a"} 1.0',
             'hedgerow_selected_total{route="race",selector="first",target="sim/a"} 1.0',
             'hedgerow_rescues_total{route="race"} 1.0',
-            'hedgerow_attempt_duration_seconds_count{target="sim/a"} 1.0',
-            'hedgerow_request_duration_seconds_count{outcome="answered",route="race"} 1.0',
+            'hedgerow_attempt_duration_seconds_count{operation="chat",target="sim/a"} 1.0',
+            'hedgerow_request_duration_seconds_count{operation="chat",outcome="answered",route="race"} 1.0',
             'hedgerow_overhead_seconds_count{route="race"} 1.0',
             'hedgerow_superseded_total{target="sim/a"} 0.0',
         ):
