@@ -188,7 +188,7 @@ class _Flight:
     def launch(self, count: int = 1, *, hedge: bool = False) -> None:
         """Ask the next `count` targets, as far as there are any left and time to wait for them."""
         now = self._loop.time()
-        if now >= self._plan.deadline:
+        if now >= self._plan.deadline and not hedge:  # a hedge's place is taken: it must be given back by a branch
             return
         targets = [self._queue.popleft() for _ in range(min(count, len(self._queue)))]
         self._next_start = math.inf if self._hedges is None else now + self._hedges.delay(targets)
@@ -204,7 +204,7 @@ class _Flight:
         hedges, now = self._hedges, self._loop.time()
         if not self._running or hedges is None:
             self.launch()
-        elif hedges.allowed(self._queue[0], self._running, now):
+        elif now < self._plan.deadline and hedges.allowed(self._queue[0], self._running, now):
             self.launch(hedge=True)
         else:
             self._next_start = now + hedges.pause
