@@ -125,7 +125,6 @@ async def test_effort_format_prompt_and_params_are_translated() -> None:
     ("fields", "param"),
     [
         ({"logprobs": True}, "logprobs"),
-        ({"n": 2}, "n"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}, "messages"),

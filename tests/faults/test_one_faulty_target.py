@@ -173,7 +173,7 @@ async def test_a_fault_after_the_first_words_is_made_good_where_a_sibling_stands
     words: str,
 ) -> None:
     """Both are asked at once, and the one that is a little slower goes on where the first breaks off."""
-    shared = "timeout: 400ms, deadline: 900ms, retries: 0, standby: warm, idle: 300ms"
+    shared = "timeout: 1s, deadline: 4s, retries: 0, standby: warm, idle: 700ms"
     async with gateways(f"  r: {{targets: ['sim/bad?{words}', 'sim/good?ttft=0.03'], {shared}}}", SCRIPT) as running:
         assert await verdict(running.base_url, "r", stream=True) == "served"
 
