@@ -232,7 +232,8 @@ class Target:
     the target's failure, `drop` leaves it out and says so. `same_as` is the model's common name where providers call
     it differently: only embeddings of one model can stand in for each other. In a live stream the first words must come
     within `first_token` seconds, and then one event after another within `idle`. `choices` is this request's share of a
-    client's `n`; None leaves that to the client.
+    client's `n`; None leaves that to the client. `on_reasoning_only` says whether reasoning without an answer is one:
+    `fail` or `answer`.
     """
 
     name: str
@@ -256,6 +257,7 @@ class Target:
     prefill: Mapping[str, Any] | None = None
     price: Price | None = None
     choices: int | None = None
+    on_reasoning_only: str = "fail"
 
 
 @dataclass(frozen=True, slots=True)

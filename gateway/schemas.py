@@ -6,15 +6,17 @@ schema), its regular expressions are not run (one can take hours), and a referen
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec import Raw, Struct
 
 from fanin import Candidate
-from fanin.keys.canonical_json import document
+from fanin.keys.canonical_json import document as document_in
 
 Fits: TypeAlias = Callable[[Any], bool]
 
@@ -104,6 +106,47 @@ def of_client(schema: bytes) -> Fits | None:
     return _fits(clients(read, registry=Registry())) if isinstance(read, dict) else None
 
 
+class _JsonSchema(Struct):
+    schema: Raw = Raw(b"null")
+
+
+class _Format(Struct):
+    type: str | None = None
+    json_schema: _JsonSchema | None = None
+
+
+@lru_cache(maxsize=256)
+def _format(raw: bytes) -> tuple[str | None, bytes]:
+    """Return the type of a `response_format` and its schema; nothing where it cannot be read, which providers say."""
+    try:
+        read = msgspec.json.decode(raw, type=_Format)
+    except (msgspec.MsgspecError, RecursionError):
+        return None, b""
+    return read.type, bytes(read.json_schema.schema) if read.json_schema else b""
+
+
+async def format_fault(text: str, raw: bytes) -> str | None:
+    """Return what keeps a text from being what a client's `response_format` asks for; None where it is that."""
+    kind, schema = _format(raw)
+    if kind not in {"json_object", "json_schema"}:
+        return None
+    try:
+        document = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError):
+        return "the answer is not the JSON that was asked for"
+    if kind == "json_schema" and not await fits(schema, document):
+        return "the answer breaks the JSON Schema of the request"
+    return None
+
+
+async def fits(schema: bytes, document: Any) -> bool:
+    """Whether a document fits a client's schema; the import of jsonschema, a tenth of a second, is left to a thread."""
+    if not is_warm():
+        await asyncio.to_thread(warm_up)
+    check = of_client(schema)
+    return check is None or check(document)
+
+
 def json_schema(*, schema: Mapping[str, Any] | None = None) -> Callable[[Candidate], bool]:
     """Let in answers that are, or hold in a fence or after some words, a document of this JSON Schema (2020-12).
 
@@ -113,7 +156,7 @@ def json_schema(*, schema: Mapping[str, Any] | None = None) -> Callable[[Candida
 
     def passes(candidate: Candidate) -> bool:
         try:
-            found = document(candidate.text)
+            found = document_in(candidate.text)
         except RecursionError:
             return False
         return found is not None and fits(found)

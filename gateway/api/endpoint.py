@@ -7,12 +7,14 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
+from gateway import schemas
 from gateway.api import disclosure
 from gateway.api.asked import Asked, choices_of
 from gateway.api.dialect import CHAT, Dialect, StreamWriter
@@ -141,6 +143,8 @@ class Endpoint:
             verdict = await self._awaited(work, self.dialect.writer(asked, CHAT), record)
         else:
             verdict = await work
+        if verdict.selection.text is not None:
+            verdict = await _fitting(verdict, fields)
         headers = record.decided(verdict, explain=asked.explain)
         payload: Answer | LiveStream = verdict.selection.winner.payload
         headers |= disclosure.passed_on(payload.headers)
@@ -271,6 +275,21 @@ def patience(exchange: Exchange) -> float:
             param=_LIMIT.decode(),
         )
     return int(given) / 1000
+
+
+async def _fitting(verdict: Verdict, fields: Mapping[str, Raw]) -> Verdict:
+    """Go back to the winner's own answer where one that a rule made of it is not of the form that the client asked for.
+
+    Every answer has been held against that form, what is put together from them has not.
+    """
+    selection = verdict.selection
+    if len(selection.together) != 1 or selection.text is None or "response_format" not in fields:
+        return verdict
+    fault = await schemas.format_fault(selection.text, bytes(fields["response_format"]))
+    if fault is None:
+        return verdict
+    own = changed(selection, text=None, together=(), reason=f"{selection.reason}, which is not taken: {fault}")
+    return replace(verdict, selection=own)
 
 
 def _presented(answer: Answer, request: ChatRequest) -> Answer:

@@ -69,6 +69,7 @@ def route(name: str, node: Node, defined: Collection[str] | None, faults: Faults
             rename=_renamed(target, faults),
             defaults=_settable(target, "defaults", faults),
             on_unsupported=target.get("on_unsupported", "fail"),
+            on_reasoning_only=target.get("on_reasoning_only", "fail"),
             same_as=target.get("same_as"),
             timeout=_timeout(target, timeout, limit, faults),
             first_token=_first_token(target, first_token, timeout, faults),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -46,48 +45,9 @@ _WHOLE = {"", flaws.DEGENERATE}
 """Flaws with which an answer still has a form."""
 
 
-class _JsonSchema(Struct):
-    schema: Raw = Raw(b"null")
-
-
-class _Format(Struct):
-    type: str | None = None
-    json_schema: _JsonSchema | None = None
-
-
-@lru_cache(maxsize=256)
-def _format(raw: bytes) -> tuple[str | None, bytes]:
-    """Return the type of a `response_format` and its schema; nothing where it cannot be read, which providers say."""
-    try:
-        read = msgspec.json.decode(raw, type=_Format)
-    except _FATAL:
-        return None, b""
-    return read.type, bytes(read.json_schema.schema) if read.json_schema else b""
-
-
 async def _of_format(answer: Candidate, raw: bytes) -> Outcome:
-    kind, schema = _format(raw)
-    if kind not in {"json_object", "json_schema"}:
-        return answer
-    try:
-        document = msgspec.json.decode(answer.text)
-    except (*_FATAL, UnicodeEncodeError):
-        return Failure(answer.target, FailureKind.INVALID, "the answer is not the JSON that was asked for")
-    if kind == "json_schema" and not await _fits(schema, document):
-        return Failure(answer.target, FailureKind.INVALID, "the answer breaks the JSON Schema of the request")
-    return answer
-
-
-async def _fits(schema: bytes, document: Any) -> bool:
-    await _ready()
-    check = schemas.of_client(schema)
-    return check is None or check(document)
-
-
-async def _ready() -> None:
-    """Import what checks schemas in a thread, once: it takes a tenth of a second."""
-    if not schemas.is_warm():
-        await asyncio.to_thread(schemas.warm_up)
+    fault = await schemas.format_fault(answer.text, raw)
+    return answer if fault is None else Failure(answer.target, FailureKind.INVALID, fault)
 
 
 class _Function(Struct):
@@ -118,7 +78,7 @@ async def _with_valid_calls(answer: Candidate, request: ChatRequest) -> Outcome:
     offered = _tools(bytes(raw))
     for call in answer.tool_calls:
         strict, schema = offered.get(call.name, (False, b""))
-        if not (strict or request.checks_arguments) or await _fits(schema, _arguments(call)):
+        if not (strict or request.checks_arguments) or await schemas.fits(schema, _arguments(call)):
             continue
         if strict:
             return Failure(

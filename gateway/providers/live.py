@@ -10,7 +10,7 @@ from typing import Any
 from fanin import Candidate, flaws
 from gateway.domain import Failure, FailureKind, Headers, Target, Usage
 from gateway.errors import StreamBroken
-from gateway.providers.reading import Choice, Reading, candidate, is_content
+from gateway.providers.reading import Choice, Reading, candidate, is_content, thinking, thought_of
 from gateway.providers.splicing import Splice
 
 LOOP = 1024
@@ -48,6 +48,7 @@ class EventStream:
         self._deltas = 0
         self._said: list[str] | None = [""]
         """The text so far, its beginning in one piece; None once there is more than the text of one choice."""
+        self._thoughts: list[str] | None = [] if target.on_reasoning_only == "answer" else None
         self._callbacks: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
@@ -67,6 +68,8 @@ class EventStream:
             await self._more()
             if len(self._ready) > _WORDLESS:
                 return self._failed(FailureKind.EMPTY, "the provider's stream goes on and on without content")
+        if self._first is None and self._failure is None and (thought := "".join(self._thoughts or ())):
+            self._first = candidate(self._target, thinking(thought, self._finish), self)
         if self._first is not None:
             self._heard = math.inf
             return self._first
@@ -88,6 +91,8 @@ class EventStream:
                 self._first = self._first or candidate(self._target, choice, self)
                 self._unfinished.add(choice.index)
                 self._remember(_plain(choice))
+            elif self._thoughts is not None:
+                self._thoughts.append(thought_of(choice))
             if choice.finish_reason:
                 self._finish = choice.finish_reason
                 self._unfinished.discard(choice.index)

@@ -96,6 +96,17 @@ def is_content(choice: Choice) -> bool:
     return bool(said.content or said.tool_calls or called or said.refusal or said.audio)
 
 
+def thought_of(choice: Choice) -> str:
+    """Return the reasoning in a choice, under either of its names."""
+    said = choice.delta or choice.message
+    return text_of(said.reasoning_content) or text_of(said.reasoning) if said is not None else ""
+
+
+def thinking(thought: str, finish: str | None) -> Choice:
+    """Return the choice that says aloud what was only thought."""
+    return Choice(message=_Message(content=thought), finish_reason=finish)
+
+
 def read_answer(target: Target, body: bytes) -> Candidate | Failure:
     """Turn a whole chat completion into a candidate, or into the failure that it really is.
 
@@ -117,9 +128,11 @@ def read_answer(target: Target, body: bytes) -> Candidate | Failure:
         choice = reading.choices[0]
         if choice.finish_reason == "content_filter":
             return Failure(target.name, FailureKind.FILTERED, "the provider's content filter held the answer back")
-        thought = choice.message and (choice.message.reasoning_content or choice.message.reasoning)
-        what = "reasoning and no answer" if thought else "the provider answered without content"
-        return Failure(target.name, FailureKind.EMPTY, what)
+        thought = thought_of(choice)
+        if not thought or target.on_reasoning_only != "answer":
+            what = "reasoning and no answer" if thought else "the provider answered without content"
+            return Failure(target.name, FailureKind.EMPTY, what)
+        choice = thinking(thought, choice.finish_reason)
     answer = candidate(target, choice, Answer(fields, reading.usage_or(None)))
     return broken(answer) or answer
 

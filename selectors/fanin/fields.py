@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar
 
 from fanin.ballot import Ballot, Candidate, Selection
-from fanin.checks import CheckSpec, as_check
+from fanin.checks import Check, CheckSpec, as_check
 from fanin.compose import admitted
 from fanin.flaws import sound_first
 from fanin.keys.calls import NO_CALL, Call, canonical
@@ -16,6 +17,8 @@ from fanin.keys.canonical_json import document, spelled
 from fanin.keys.canonical_json import json as json_key
 from fanin.rule import Rule
 from fanin.tally import Tally
+
+_V = TypeVar("_V", bound=Hashable)
 
 Fields: TypeAlias = Mapping[Hashable, Hashable]
 """The parts of an answer by their place; a place that is not named is absent, which is a value too."""
@@ -37,16 +40,22 @@ def tool_calls() -> Rule:
     return Rule("tool_calls", sound_first(decide), key=calls_key)
 
 
-def json_fields(*, check: CheckSpec = "json") -> Rule:
+def json_fields(*, check: CheckSpec = "json", synthesis: bool = False) -> Rule:
     """The JSON document that most targets give; if none wins alone, the real one with the most votes field by field.
 
     Only answers that pass `check` have a vote. Every field is a place (`a.0.b`) with a canonical value, and absent is a
-    value. It abstains when nothing passes. Do not use it for documents with one long text field: those never agree.
+    value. It abstains when nothing passes. With `synthesis` the fields that most targets give are put together where no
+    document wins alone, though nobody has said all of it: each key of an object by the votes of those that have it,
+    lists and other values whole; what does not pass `check` is not taken. Do not use it for documents with one long
+    text field: those never agree; nor `synthesis` where fields depend on each other, such as a sum and its parts.
     """
     passes = as_check(check)
 
     def decide(ballot: Ballot) -> Selection | None:
-        return _vote(admitted(ballot, passes), json_key, _torn_documents)
+        selection = _vote(admitted(ballot, passes), json_key, _torn_documents)
+        if selection is None or not synthesis or not ballot.closed:
+            return selection
+        return _synthesised(selection, admitted(ballot, passes), passes)
 
     return Rule("json_fields", sound_first(decide), abstains=True, key=json_key)
 
@@ -117,6 +126,46 @@ def _flat(value: Any, place: str = "") -> dict[Hashable, Hashable]:
     if not items:
         return {place: spelled(value)}
     return {key: leaf for name, item in items for key, leaf in _flat(item, f"{place}.{name}").items()}
+
+
+def _synthesised(found: Selection, ballot: Ballot, passes: Check) -> Selection:
+    """Return what the fields with the most votes make together, if no document has won and nobody has said that."""
+    mine, *others = sorted(found.tally.values(), reverse=True)
+    voters = [candidate for candidate in ballot.ranked() if json_key(candidate) is not None]
+    if (mine > 1 and mine > max(others, default=0.0)) or len(voters) < 2:
+        return found
+    try:
+        text = spelled(_merged([document(voter.text) for voter in voters]))
+    except RecursionError:
+        return found
+    made = replace(found.winner, text=text)
+    if text in map(json_key, voters) or json_key(made) != text or not passes(made):
+        return found
+    reason = f"{found.reason}, put together to one that nobody gave"
+    return replace(found, text=text, together=(found.winner,), reason=reason)
+
+
+_ABSENT = object()
+
+
+def _merged(values: Sequence[Any]) -> Any:
+    """Return the value that most of these have, which are in ranked order; of objects, key by key."""
+    kind = _most([isinstance(value, dict) for value in values])
+    alike = [value for value in values if isinstance(value, dict) == kind]
+    if not kind:
+        return next(value for value in alike if spelled(value) == _most(list(map(spelled, alike))))
+    merged = {}
+    for key in dict.fromkeys(key for value in alike for key in value):
+        given = [value.get(key, _ABSENT) for value in alike]
+        if _most([each is not _ABSENT for each in given]):
+            merged[key] = _merged([each for each in given if each is not _ABSENT])
+    return merged
+
+
+def _most(votes: Sequence[_V]) -> _V:
+    """Return the most frequent one; of several the first."""
+    counts = Counter(votes)
+    return max(votes, key=counts.__getitem__)
 
 
 def _best(fields: Mapping[Hashable, Fields], tally: Tally) -> Hashable:

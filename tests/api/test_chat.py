@@ -401,6 +401,37 @@ async def test_collect_gives_all_answers_as_the_choices_of_one_completion() -> N
     assert {delta["index"] for delta in deltas} == {0, 1, 2, 3}
 
 
+async def test_a_json_object_is_put_together_from_its_fields_where_that_is_asked_for() -> None:
+    """One choice with the fields that most targets gave, whole and streamed; never against the client's own schema."""
+    routes = "  fields: {targets: [sim/a, sim/b, sim/c], select: {json_fields: {synthesis: true}}}"
+    script = {
+        "a": {"answer": '{"name": "Ada", "born": 1815, "field": "poetry"}'},
+        "b": {"answer": '{"name": "Ada", "born": 1816, "field": "maths"}'},
+        "c": {"answer": '{"name": "Eda", "born": 1815, "field": "maths"}'},
+    }
+    made = '{"born":1815,"field":"maths","name":"Ada"}'
+    schema = {
+        "type": "object",
+        "not": {"properties": {"name": {"const": "Ada"}, "field": {"const": "maths"}, "born": {"const": 1815}}},
+    }
+    async with gateways(routes, script) as running:
+        whole = await running.post({"model": "fields", "messages": HELLO})
+        streamed = await running.post({"model": "fields", "messages": HELLO, "stream": True})
+        strict = await running.post(
+            {
+                "model": "fields",
+                "messages": HELLO,
+                "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+                "hedgerow": {"explain": True},
+            }
+        )
+    assert [choice["message"]["content"] for choice in whole.json["choices"]] == [made]
+    assert whole.headers["x-hedgerow-selector"] == "json_fields"
+    assert json.dumps(made).encode() in streamed.body
+    assert strict.json["choices"][0]["message"]["content"] in {entry["answer"] for entry in script.values()}
+    assert "not taken: the answer breaks the JSON Schema" in strict.json["hedgerow"]["reason"]
+
+
 async def test_perspectives_are_scored_together() -> None:
     """Each perspective answers with a score; the header says the weighted mean, the choices every perspective."""
     routes = """

@@ -126,6 +126,26 @@ async def test_reasoning_without_an_answer_is_none() -> None:
     assert reply.json["hedgerow"]["failures"][0]["detail"] == "reasoning and no answer"
 
 
+async def test_reasoning_without_an_answer_is_one_where_the_target_says_so() -> None:
+    """As of a server that takes everything for reasoning: it is voted on, and passed on as it came, live, too."""
+    bad = {"reasoning_only": True, "reasoning": RIGHT}
+    routes = (
+        "  taken: {targets: [{model: sim/bad, on_reasoning_only: answer}, sim/good], select: majority}\n"
+        "  live: {targets: [{model: sim/bad, on_reasoning_only: answer}], retries: 0}\n"
+        "  default: {targets: [sim/bad], retries: 0}"
+    )
+    ask = {"messages": [{"role": "user", "content": "?"}]}
+    async with gateways(routes, {"bad": bad, "good": {"answer": RIGHT}}) as running:
+        taken = await running.post({**ask, "model": "taken", "hedgerow": {"explain": True}})
+        live = await running.post({**ask, "model": "live", "stream": True})
+        default = await running.post({**ask, "model": "default", "stream": True})
+    assert taken.json["hedgerow"]["agreement"] == 1
+    assert {each["text"] for each in taken.json["hedgerow"]["candidates"]} == {RIGHT}
+    assert b"reasoning_content" in live.body
+    assert live.body.endswith(b"data: [DONE]\n\n")
+    assert default.status == 502
+
+
 async def test_when_all_break_the_form_the_error_says_so_for_each() -> None:
     """No half answer is sold; every branch has its line, without what the provider said."""
     routes = "  r: {targets: [sim/bad, {model: sim/bad, name: again}], select: majority, retries: 0}"

@@ -195,7 +195,7 @@ def test_a_route_has_a_list_of_targets_of_bounded_length(targets: str, expected:
         ("{model: openai/x, rename: {a: b, b: c}}", '.rename.a: found "b", expected a name that no other field is renamed to or from'),
         ("{model: openai/x, drop: [a], rename: {a: b}}", ".rename.a: a field that is also dropped, expected it in one of both"),
         ("{model: openai/x, on_unsupported: ignore}", '.on_unsupported: found "ignore", expected fail or drop'),
-        ("{model: openai/x, promt: hi}", ".promt: unknown key, expected one of model, name, prompt, params, drop, rename, defaults, on_unsupported, same_as, timeout, prefill, price, first_token, idle, context, weight; did you mean `prompt`?"),
+        ("{model: openai/x, promt: hi}", ".promt: unknown key, expected one of model, name, prompt, params, drop, rename, defaults, on_unsupported, on_reasoning_only, same_as, timeout, prefill, price, first_token, idle, context, weight; did you mean `prompt`?"),
         ("local/Qwen 3 ünlü", ': found "local/Qwen 3 ünlü", expected a `name` beside it, as headers and metrics take only up to 128 printable ASCII characters without spaces and commas, not beginning with `/`'),
     ],
 )  # fmt: skip

@@ -66,6 +66,7 @@ SPECS: list[Any] = [
     {"valid": {"check": "json", "of": "priority"}},
     {"valid": {"check": "refusal", "of": "majority"}},
     {"valid": {"check": "tool_arguments", "of": "tool_calls"}},
+    {"json_fields": {"synthesis": True}},
     {"json_fields": {"check": {"json_schema": {"schema": {"type": "object"}}}}},
     [{"judge": {"by": "a/b"}}, "majority", "priority"],
     {"defer": {"fuse": {"by": "a/b"}}},

@@ -97,6 +97,35 @@ def test_json_documents_are_voted_on_field_by_field() -> None:
     assert decided({"json_fields": {"check": {"regex": "born"}}}, ballot).winner.target == "gamma"
 
 
+TORN = (
+    '{"name": "Ada", "born": 1815, "tags": ["a"], "note": {"of": 1, "by": "x"}}',
+    '{"name": "Ada", "born": 1816, "field": "maths", "tags": ["b", "a"], "note": {"of": 2.0, "by": "y"}}',
+    'So: {"name": "Eda", "born": 1815, "field": "maths", "tags": ["b", "a"], "note": {"of": 2, "by": "x"}, "odd": 1}',
+)
+
+
+def test_a_document_is_put_together_from_fields_only_where_that_is_asked_for() -> None:
+    """Each key by the votes of those that have it, absent being a vote; lists whole. The winner stays a real answer."""
+    spec = {"json_fields": {"synthesis": True}}
+    made = decided(spec, saying(*TORN))
+    assert made.text == '{"born":1815,"field":"maths","name":"Ada","note":{"by":"x","of":2},"tags":["b","a"]}'
+    assert made.together == (made.winner,)
+    assert made.reason == "most votes field by field among 3, put together to one that nobody gave"
+    assert decided("json_fields", saying(*TORN)).text is None
+
+
+def test_nothing_is_put_together_where_a_document_wins_or_the_result_does_not_pass() -> None:
+    """Agreement goes before invention, and what the check refuses is not said."""
+    spec = {"json_fields": {"synthesis": True}}
+    assert decided(spec, saying(*TORN, TORN[0])).text is None
+    assert decided(spec, saying(TORN[0])).text is None
+    assert decided(spec, saying('{"a": 1, "b": 2}', '{"a": 1, "b": 2, "c": 3}', '{"a": 1, "b": 3}')).text is None
+    strict = {"check": {"regex": '"field": "maths"|1815, "tags"'}, "synthesis": True}
+    assert decided({"json_fields": strict}, saying(*TORN)).text is None
+    deep = "[" * 400 + "]" * 400
+    assert decided(spec, saying(deep, "[1]", "[2]"))
+
+
 def test_a_document_that_is_nested_too_deeply_is_no_trouble() -> None:
     """Depth makes no selector raise."""
     deep = "[" * 400 + "]" * 400

@@ -59,6 +59,14 @@ TARGET: Schema = {
                     " left out and a response header names it.",
                     "default": "fail",
                 },
+                "on_reasoning_only": {
+                    "type": "string",
+                    "enum": ["fail", "answer"],
+                    "title": "fail or answer",
+                    "description": "What reasoning without an answer is: an empty answer, which fails the target, or"
+                    " an answer, as of servers that take all that a model says for reasoning.",
+                    "default": "fail",
+                },
                 "same_as": {
                     "type": "string",
                     "pattern": NAME,
