@@ -17,7 +17,7 @@ from gateway.api.envelope import OpenAIErrors, refuse
 from gateway.api.exchange import ClientGone, Exchange
 from gateway.domain import Caller, FailureKind, Target
 from gateway.engine.events import Answered, Failed, Finished, Launched, Observer
-from gateway.errors import AllTargetsFailed, HedgerowError, Refused
+from gateway.errors import AllTargetsFailed, HedgerowError, Refused, StreamBroken
 from gateway.wires.passing import ROUTE, TAKEN, Passing, behind, below
 
 LONGEST = 3600.0
@@ -35,7 +35,6 @@ class Passthrough:
     async def __call__(self, exchange: Exchange) -> None:
         """Serve one request."""
         say, status, told = self._observe(ROUTE, exchange.id), 500, None
-        upload = None
         try:
             upload = Upload(exchange, self._largest)
             with exchange.watched(upload.over):
@@ -80,6 +79,10 @@ class Passthrough:
             async for data in answer:
                 await exchange.write(data)
             await exchange.end()
+        except StreamBroken:
+            if upload.fault is not None:
+                raise upload.fault from None
+            raise
         finally:
             await answer.aclose()
         return int(answer.status)

@@ -14,6 +14,7 @@ from fanin import Candidate
 from gateway.domain import Failure, FailureKind, Headers, Outcome, Target
 from gateway.errors import StreamBroken
 from gateway.providers import classify
+from gateway.providers.buffers import Buffers
 from gateway.providers.error_report import report_of
 from gateway.providers.scrub import scrub
 from gateway.wires.passing import Passing, without
@@ -37,6 +38,9 @@ class Passage:
 
     async def ask(self, session: aiohttp.ClientSession, target: Target, request: Passing) -> Outcome:
         """Pass a request on; the Candidate's payload is the answer, still open. Never raises but CancelledError."""
+        body: Any = request.body
+        if isinstance(body, bytes):
+            body = Buffers([body], request.headers.get("content-type", "application/octet-stream"))
         query = "&".join(filter(None, (without(request.query, self._names), self._query)))
         url = URL(f"{self._base}/{request.path}{'?' if query else ''}{query}", encoded=True)
         response = None
@@ -45,7 +49,7 @@ class Passage:
             response = await session.request(
                 request.method,
                 url,
-                data=request.body,
+                data=body,
                 headers={**request.headers, "accept-encoding": "identity"},  # so that an error can be read
                 skip_auto_headers=("content-type",),
                 allow_redirects=False,
