@@ -122,7 +122,7 @@ class Gateway:
         self._providers: dict[str, Provider] = {
             name: kept.get(name) or _provider(provider) for name, provider in settings.providers.items()
         }
-        self._prices = Prices(settings.providers)
+        self._prices = Prices(settings.providers, keep=settings.adhoc)
         self.breaker: Breaker = Breaker(self._breaker_changed) if previous is None else previous.breaker
         self.breaker.listen = self._breaker_changed
         self.breaker.keep(kept)
@@ -238,7 +238,10 @@ class Gateway:
             self.log.warning("redis.silent", effect="each process knows its own Idempotency-Keys only until it answers")
 
     def _adhoc(self, model: str, overrides: Mapping[str, Any]) -> Route:
-        return adhoc_route(model, overrides, self.settings)
+        route = adhoc_route(model, overrides, self.settings)
+        found = {target.name: self._prices.of(target) for target in asked_by(route)}
+        self.metrics.price_elsewhere({name: price for name, price in found.items() if price is not None})
+        return route
 
     def _rest(self) -> Application:
         from gateway.api import openapi, ops  # noqa: PLC0415 -- FastAPI is imported at the first request that needs it

@@ -264,7 +264,7 @@ class RequestCounts:
         price = self._of.prices.get(target)
         if price is not None:
             dollars = price.of(usage)
-            self._of.cost[target, fate, basis].inc(dollars)
+            self._of.cost[self._of.label(target), fate, basis].inc(dollars)
             self.cost = dollars + (self.cost or 0.0)
 
     def continued(self, event: Rescued) -> None:

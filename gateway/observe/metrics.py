@@ -51,6 +51,9 @@ _folding = threading.Lock()
 """Held while files are merged: a dead worker's counts must not be seen twice, or not at all."""
 
 
+_MOST_ELSEWHERE = 1024
+"""Prices of targets that only requests name: clients could make up any number of them."""
+
 _STATES = {"closed": 0, "half_open": 1, "open": 2}
 
 
@@ -69,6 +72,8 @@ class Metrics:
         self._process()
         self._routes: dict[str, RouteCounts] = {}
         self._other = RouteCounts(self, OTHER, ())
+        self._elsewhere: dict[str, Price] = {}
+        self._other.price(self._elsewhere)
         self._usage = Usage()
         self.know(routes)
 
@@ -194,6 +199,12 @@ class Metrics:
         """Count dollars from now on where a target's price is known."""
         for counts in self._routes.values():
             counts.price({name: price for name, t in counts.targets.items() if (price := prices(t)) is not None})
+
+    def price_elsewhere(self, prices: Mapping[str, Price]) -> None:
+        """Count dollars, too, for targets that only a request names; they share `_other`."""
+        if len(self._elsewhere) > _MOST_ELSEWHERE:
+            self._elsewhere.clear()
+        self._elsewhere.update(prices)
 
     def listener(self, route: str, wire: str = genai.CHAT) -> RequestCounts:
         """Return the listener of one request on a client's wire; an unknown route shares `_other`."""

@@ -28,19 +28,25 @@ class _Listed(Struct):
 
 
 class Prices:
-    """The prices of the configured targets, by provider and model. `load` takes some 30 ms: not on the event loop."""
+    """The prices of targets, by provider and model. `load` takes some 30 ms: not on the event loop.
 
-    def __init__(self, providers: Mapping[str, ProviderSettings]) -> None:
-        self._providers = providers
+    With `keep` the whole list is kept, for targets that only requests name.
+    """
+
+    def __init__(self, providers: Mapping[str, ProviderSettings], *, keep: bool = False) -> None:
+        self._providers, self._keep = providers, keep
         self._known: dict[tuple[str, str], Price] = {}
+        self._kept: Mapping[str, _Listed] = {}
 
     def load(self, targets: Iterable[Target]) -> tuple[str, ...]:
         """Look up what the configuration does not say; return the targets whose price stays unknown, as they are asked.
 
-        The list itself is not kept: it is a hundred times what anybody configures.
+        Without `keep` the list is forgotten: it is a hundred times what anybody configures.
         """
         unpriced = {(target.provider, target.model) for target in targets if target.price is None}
-        listed = _listed() if unpriced else {}
+        listed = _listed() if unpriced or self._keep else {}
+        if self._keep:
+            self._kept = listed
         for provider, model in unpriced:
             price = self._look_up(listed, provider, model)
             if price is not None:
@@ -49,7 +55,8 @@ class Prices:
 
     def of(self, target: Target) -> Price | None:
         """Return a target's price, None where nobody knows it."""
-        return target.price or self._known.get((target.provider, target.model))
+        price = target.price or self._known.get((target.provider, target.model))
+        return price if price or not self._kept else self._look_up(self._kept, target.provider, target.model)
 
     def _look_up(self, listed: Mapping[str, _Listed], provider: str, model: str) -> Price | None:
         settings = self._providers.get(provider)

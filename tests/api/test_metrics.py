@@ -105,6 +105,19 @@ async def test_every_token_has_a_price_and_a_fate() -> None:
         assert running.written.getvalue().count(b"prices.unknown") == 1
 
 
+async def test_a_target_that_only_a_request_names_has_the_price_of_the_list() -> None:
+    """Its cost is in the response's header, and in one series for all that are not configured."""
+    head = "  groq: {api: openai, base_url: '{sim}', api_key: sk-groq-canary}\nadhoc_routes: true"
+    async with gateways("  r: {targets: [sim/a]}", head=head) as running:
+        await eventually(lambda: b"prices.unknown" in running.written.getvalue())
+        reply = await running.post(ask("groq/openai/gpt-oss-20b"))
+        assert reply.status == 200, reply.body
+        dollars = float(reply.headers["x-hedgerow-cost"])
+        assert 0 < dollars < 1e-3
+        assert _cost(running, "_other", "won", "exact") == pytest.approx(dollars, rel=0.01)
+        assert "x-hedgerow-cost" not in (await running.post(ask("groq/made-up"))).headers
+
+
 def _cost(running: Running, target: str, fate: str, basis: str) -> float:
     return running.sample("hedgerow_cost_dollars_total", target=target, fate=fate, basis=basis)
 
