@@ -125,7 +125,7 @@ async def test_the_usage_is_that_of_the_answer_and_the_broken_one_is_booked_as_l
 
 async def test_a_whole_stream_ends_its_siblings() -> None:
     """Who stood by is cut off at the end of the leader's answer, and what it has said until then is booked as lost."""
-    routes = "  r: {targets: [sim/a, 'sim/b?gap=0.2'], standby: warm}"
+    routes = "  r: {targets: ['sim/a?gap=0.05', 'sim/b?gap=0.2'], standby: warm}"
     async with gateways(routes, SCRIPT) as running:
         data = await streamed(running, "r")
         assert text(data) == WORDS
