@@ -100,7 +100,10 @@ async def gateways(
 @asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[str]:
     """Serve an ASGI application with uvicorn on a free port of this machine."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    # The protocol is named: asyncio sends small packets at once only where it can see that it is TCP.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1024)
         async with _server(app, listener) as url:
             yield url
 
