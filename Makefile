@@ -41,7 +41,9 @@ test-clients: $(STAMP) ## Run real clients directly against a mock and through t
 	@$(BIN)/python -m tests.clients $(ARGS)
 
 test-slow: $(STAMP) ## Run the slow tests
-	@$(BIN)/python -m pytest -m slow --timeout 900 $(ARGS)
+	$(SAY) 'laws and recordings, on both cores; then what needs the machine for itself'
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow --timeout 900 tests/pure
+	@$(BIN)/python -m pytest -q -m slow --timeout 900 --ignore=tests/pure $(ARGS)
 
 lint: $(STAMP)
 	$(SAY) 'ruff'

@@ -72,7 +72,7 @@ def _settings(text: str, environ: Mapping[str, str], source: str, read: tuple[Pa
     settings = _build(root, faults)
     faults.raise_any()
     notes = (*_exposed(root, read and read[0]), *_unencrypted(settings), *_unused(settings), *_mixed(settings))
-    notes = (*notes, *_open_to_pages(settings))
+    notes = (*notes, *_open_to_pages(settings), *_warned(settings))
     return replace(settings, notes=notes)
 
 
@@ -180,6 +180,13 @@ def _mixed(settings: Settings) -> Iterator[str]:
                 f"Route {made.name} mixes embedding models ({', '.join(sorted(models))}), whose vectors cannot be "
                 "compared: embeddings are refused there. Where they are the same model, say so with `same_as`."
             )
+
+
+def _warned(settings: Settings) -> Iterator[str]:
+    """Say what the selector of a route with several models has to say about itself."""
+    for made in settings.routes.values():
+        if made.select.warning and len({(target.provider, target.model) for target in made.targets}) > 1:
+            yield f"Route {made.name}: {made.select.warning}."
 
 
 def _open_to_pages(settings: Settings) -> Iterator[str]:

@@ -83,14 +83,16 @@ def medoid(*, by: Measure = "tfidf", priors: Priors | None = None, cap: Cap = CA
 def drop_outliers(of: Rule, *, by: Measure = "tfidf", cap: Cap = CAP) -> Rule:
     """Decide by `of` without the answers whose mean similarity to the others is under half of the median.
 
-    Dropping whoever disagrees hurts where the disagreement is the point: use it against garbage, not against
-    minorities. It needs three answers to drop one, and waits for all of them.
+    Dropping whoever disagrees hurts where the disagreement is the point: use it against garbage, and do not use it
+    against minorities. It needs three answers to drop one, and waits for all of them.
     """
 
     def decide(ballot: Ballot) -> Selection | None:
         return of(_without_outliers(ballot, _MEASURES[by], cap)) if ballot.closed else None
 
-    return replace(of, name=f"drop_outliers({of.name})", decide=decide, live=False, exempt=of.exempt - {"final"})
+    return replace(
+        of, name=f"drop_outliers({of.name})", decide=decide, live=False, gathers=False, exempt=of.exempt - {"final"}
+    )
 
 
 def _most_central(matrix: Matrix, priors: Priors, cap: int, measure: str) -> Callable[[Ballot], Selection | None]:

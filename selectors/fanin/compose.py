@@ -12,7 +12,10 @@ from fanin.spec import Range
 
 
 def chain(*rules: Rule) -> Rule:
-    """Ask the rules in turn: the next decides when the one before abstains, which it can only do on a closed ballot."""
+    """Ask the rules in turn: the next decides when the one before abstains, which it can only do on a closed ballot.
+
+    Do not put anything behind a rule that never abstains: it is never asked.
+    """
     if not rules:
         raise ValueError("a chain needs at least one selector")
 
@@ -31,11 +34,16 @@ def chain(*rules: Rule) -> Rule:
         heavy=any(rule.heavy for rule in rules),
         scorers=tuple(scorer for rule in rules for scorer in rule.scorers),
         key=next((rule.key for rule in rules if rule.key is not None), None),
+        warning=next((rule.warning for rule in rules if rule.warning), ""),
     )
 
 
 def defer(of: Rule) -> Rule:
-    """Wait until the ballot closes, then decide by `of`."""
+    """Wait until the ballot closes, then decide by `of`.
+
+    For a tally, or a reliability that is learned, over everybody. Do not use it to be sure of the winner: an early
+    decision is the same one, sooner.
+    """
 
     def decide(ballot: Ballot) -> Selection | None:
         return of(ballot) if ballot.closed else None
@@ -47,7 +55,7 @@ def quorum(k: Annotated[int, Range(1)], of: Rule) -> Rule:
     """Decide by `of` as soon as k targets have answered, as if nobody else were still out; with fewer than k, abstain.
 
     It is not final: the answers after the k-th are not waited for. Where too few answers are better than none, let
-    another rule follow: `quorum(2, majority()) | priority()`.
+    another rule follow: `quorum(2, majority()) | priority()`. Do not use it where the slow targets are the good ones.
     """
 
     def decide(ballot: Ballot) -> Selection | None:
@@ -63,6 +71,7 @@ def quorum(k: Annotated[int, Range(1)], of: Rule) -> Rule:
         heavy=of.heavy,
         scorers=of.scorers,
         key=of.key,
+        warning=of.warning,
     )
 
 

@@ -16,17 +16,22 @@ from fanin.spec import Range
 from fanin.tally import Tally, names
 
 _LOGPROBS = frozenset({"logprobs"})
+_RAW = (
+    "max_confidence compares raw confidences of different targets, which are on different scales: give it a "
+    "`calibration` (hedgerow calibrate), or say `raw: true`"
+)
 
 
 def max_confidence(
-    *, default: Annotated[float, Range(0, 1)] = 0.5, calibration: Mapping[str, Any] | None = None
+    *, default: Annotated[float, Range(0, 1)] = 0.5, calibration: Mapping[str, Any] | None = None, raw: bool = False
 ) -> Rule:
     """The answer of the highest confidence; a target that gave none counts with `default`, and the reason names it.
 
     Confidence of different models is not on one scale: with `calibration` (see `Calibration`) it is first turned into
     how often the target is right when it is so sure. Without it do not use this rule across providers: on mixed pools
-    of MMLU-Pro it is far worse than the best target alone; the reason then says that raw values were compared. It
-    decides early only for a confidence of 1 that no awaited target outranks.
+    of MMLU-Pro it is far worse than the best target alone; the reason then says that raw values were compared, and who
+    configures it is warned, unless `raw` says that this is meant. What a target states is used as it is; a gateway
+    takes exp(mean token log probability). It decides early only for a confidence of 1 that no awaited target outranks.
     """
     fitted = Calibration.read(calibration)
 
@@ -49,7 +54,8 @@ def max_confidence(
             reason += f"; {names(silent)} gave none, counted as {default:g}"
         return Selection(winner, reason, score=confidence(winner))
 
-    return Rule("max_confidence", sound_first(decide), needs=_LOGPROBS)
+    warning = "" if raw or fitted.bins else _RAW
+    return Rule("max_confidence", sound_first(decide), needs=_LOGPROBS, warning=warning)
 
 
 def confidence_vote(

@@ -21,7 +21,11 @@ def may_be_outranked(ballot: Ballot, candidate: Candidate) -> bool:
 
 
 def first() -> Rule:
-    """The first success by order of arrival: the only rule that can be streamed live."""
+    """The first success by order of arrival: the only rule that streams one answer live.
+
+    For the shortest wait (with a `launch` that hedges: Dean and Barroso, "The Tail at Scale", 2013). Do not use it
+    where answers differ in quality: the fastest target wins, right or wrong.
+    """
 
     def decide(ballot: Ballot) -> Selection | None:
         return Selection(ballot.candidates[0], "first to answer") if ballot.candidates else None
@@ -30,7 +34,11 @@ def first() -> Rule:
 
 
 def priority() -> Rule:
-    """The success of the highest priority; decides early once nobody who outranks it is still out."""
+    """The success of the highest priority; decides early once nobody who outranks it is still out.
+
+    The rule of a fallback, and the last one of a chain. Do not use it with `launch: all`, which pays for answers that
+    it looks at only if the first target fails.
+    """
 
     def decide(ballot: Ballot) -> Selection | None:
         if not ballot.candidates:

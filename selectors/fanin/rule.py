@@ -30,7 +30,8 @@ class Rule:
     `heavy` says that a decision takes milliseconds of CPU: the caller runs it off the event loop. `scorers` are those
     that the rule may want asked (see `fanin.scored`). `gathers` says that all answers stand side by side and none is
     chosen: a stream may carry each as it comes, and a client's `n` answers may come from several targets. `key` is what
-    the rule compares answers by, where it does that by a key (see `fanin.reliability`).
+    the rule compares answers by, where it does that by a key (see `fanin.reliability`). `warning` is what whoever
+    configures it for several targets should be told.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Rule:
     scorers: tuple[Any, ...] = ()
     gathers: bool = False
     key: Callable[[Candidate], Hashable | None] | None = None
+    warning: str = ""
 
     def __call__(self, ballot: Ballot) -> Selection | None:
         """Decide, and sign the selection with this rule's name unless a rule inside has signed it."""

@@ -29,7 +29,8 @@ def majority(
 
     It decides early when no answer still out can change the result, and with `agree` also as soon as so many agree
     (then it is not final). It abstains when no candidate has a key, and below `min_agreement` (a share of those that
-    voted). Self-consistency: Wang et al., arXiv 2203.11171.
+    voted). Self-consistency: Wang et al., arXiv 2203.11171. Do not use it where one target is clearly better than the
+    others, which then outvote it (`guarded`), nor on free text, of which no two are the same (`cluster_vote`, `mbr`).
     """
     find_key, needed = as_key(key), math.inf if agree is None else agree
 
@@ -61,7 +62,8 @@ def weighted(
     C = `choices` possible answers, none if it is worse than guessing; the optimal weight if errors are independent
     (Nitzan and Paroush 1982). Errors of models are not, so prefer fitted weights (`calibration`) or `guarded`. Early
     decisions need to know who is missing (`Ballot.seats`). It abstains when nothing that has weight has a key, and
-    below `min_agreement` (a share of the weight that voted).
+    below `min_agreement` (a share of the weight that voted). Do not use it with weights by feel: a target that weighs
+    more than all others together decides alone.
     """
     find_key, fitted = as_key(key), Calibration.read(calibration)
     known = priors or fitted.priors

@@ -281,6 +281,15 @@ async def test_every_target_is_heard_whatever_the_launch(launch: str) -> None:
     assert [text(chunks, i) for i in range(3)] == ["one two three", "uno dos tres", "eins zwei drei"]
 
 
+async def test_answers_that_are_sifted_first_do_not_stream_before_they_are_whole() -> None:
+    """What drops outliers must have seen all of them: no word of the one that is dropped goes out."""
+    odd = {"a": {"answer": "Paris it is"}, "b": {"answer": "it is Paris"}, "c": {"answer": "zxq wvu"}}
+    routes = "  all: {targets: [sim/a, sim/b, sim/c], select: {drop_outliers: {of: collect}}}"
+    async with gateways(routes, odd) as running:
+        chunks = await streamed(running)
+    assert [text(chunks, index) for index in range(3)] == ["Paris it is", "it is Paris", ""]
+
+
 async def test_a_route_that_shows_nothing_before_it_is_whole_replays_all_answers() -> None:
     """`buffer: full` is kept."""
     routes = "  all: {targets: [sim/a, sim/b], select: collect, buffer: full}"

@@ -97,7 +97,7 @@ FORM = "the name of a selector, one name with its options, or a list of these"
         (
             {"max_confidence": {"defalt": 1}},
             [
-                "max_confidence.defalt: unknown option 'defalt'; did you mean 'default'?, expected calibration or default"  # noqa: E501
+                "max_confidence.defalt: unknown option 'defalt'; did you mean 'default'?, expected calibration, default or raw"  # noqa: E501
             ],
         ),
         (

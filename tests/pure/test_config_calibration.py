@@ -26,6 +26,25 @@ def configured(folder: Path, file: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("select", "warned"),
+    [
+        ("max_confidence", True),
+        ("[{quorum: {k: 2, of: max_confidence}}, priority]", True),
+        ("{max_confidence: {raw: true}}", False),
+        ("{max_confidence: {calibration: {bins: {local/strong: [0.2, 0.9]}}}}", False),
+        ("majority", False),
+    ],
+)
+def test_raw_confidences_of_different_models_are_warned_about_unless_they_are_meant(select: str, warned: bool) -> None:
+    """The gateway serves all the same; `hedgerow check` and the log say it, with the cure. One model is one scale."""
+    text = CONFIG.replace("{defer: {weighted: {calibration: FILE}}}", select)
+    notes = [note for note in parse(text, {}).notes if "raw confidences" in note]
+    assert [note.startswith("Route careful: max_confidence") for note in notes] == [True] * warned
+    alone = text.replace("[local/strong, local/weak, local/small]", "[local/strong, {model: local/strong, name: b}]")
+    assert not any("raw confidences" in note for note in parse(alone.replace(", priority]", "]"), {}).notes)
+
+
 def fault(path: Path) -> str:
     """Return the only fault of a configuration."""
     with pytest.raises(ConfigError) as refused:

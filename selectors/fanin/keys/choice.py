@@ -20,7 +20,10 @@ _BRACKETED = re.compile(r"[(\[]([A-Za-z])[)\]]")
 
 
 def choice(candidate: Candidate, *, letters: str = "ABCDEFGHIJ") -> Hashable | None:
-    """The letter of the chosen option: `B`, `(b)`, `B) Paris`, `The answer is **B**.`; upper case, one of `letters`."""
+    """The letter of the chosen option: `B`, `(b)`, `B) Paris`, `The answer is **B**.`; upper case, one of `letters`.
+
+    Do not use it where targets see the options in different orders, or may answer without the letter.
+    """
     return recall(_choice, candidate.text, letters.upper())
 
 

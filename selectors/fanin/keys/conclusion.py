@@ -18,15 +18,18 @@ def answer_field(text: str) -> str | None:
 
     The document need not be valid JSON: models write formulas into strings without escaping them.
     """
-    at = text.rfind('"answer"')
+    at = text.rfind('"answer"') if '"' in text else -1
     found = _FIELD.match(text, at) if at >= 0 else None
     return found[1].replace(r"\"", '"').replace(r"\\", "\\") if found else None
 
 
 def conclusions(text: str) -> Iterator[str]:
     r"""Give what follows each mark, the last mark first: `\boxed{...}`, `####`, `answer is`, `Answer:`, `"answer":`."""
-    starts = sorted({*_after(text, "boxed{"), *_after(text, "####"), *_after_answer(text)}, reverse=True)
-    for start in starts:
+    starts = {*_after_answer(text)}
+    for mark in ("boxed{", "####"):
+        if mark[-1] in text:  # one character is searched for in a fiftieth of the time
+            starts.update(_after(text, mark))
+    for start in sorted(starts, reverse=True):
         yield text[start : start + SPAN]
 
 
@@ -41,6 +44,8 @@ def _after(text: str, mark: str) -> Iterator[int]:
 
 def _after_answer(text: str) -> Iterator[int]:
     for word in ("nswer", "NSWER"):
+        if word[1] not in text:
+            continue
         for end in _after(text, word):
             if found := _ANSWER.match(text, end - len(word)):
                 yield found.end()

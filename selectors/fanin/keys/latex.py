@@ -93,7 +93,7 @@ def _first_formula(span: str) -> str:
 
 def _canonical(formula: str) -> Hashable | None:
     if _PLAIN.fullmatch(formula):
-        return Fraction(int(formula))
+        return int(formula)  # it equals the fraction, and is hashed in a tenth of the time
     if len(formula) > LONGEST:
         return None
     before = None

@@ -56,7 +56,7 @@ def _places(text: str) -> Iterator[str]:
     """Give where the literal may stand, the surest place first."""
     if len(text) <= LONGEST:
         yield text
-    start = text.lower().rfind("[answer]")
+    start = text.lower().rfind("[answer]") if "[" in text else -1
     if start >= 0 and (found := _TAGGED.match(text, start)):
         yield found[1]
     for span in conclusions(text):
@@ -66,7 +66,7 @@ def _places(text: str) -> Iterator[str]:
 
 
 def _pieces(place: str) -> Iterator[str]:
-    if place.startswith("assert ") or " == " in place:
+    if place.startswith("assert ") or ("=" in place and " == " in place):
         yield place.rpartition("==")[2].strip()
     yield place
     if place.endswith("."):

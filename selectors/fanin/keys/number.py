@@ -29,7 +29,8 @@ _FRAC = re.compile(r"\\[dt]?frac\s*\{\s*(-?[0-9]{1,300})\s*\}\s*\{\s*([0-9]{1,30
 def number(candidate: Candidate) -> Hashable | None:
     """The number that the answer comes to: the one after its last conclusion mark, else the last one in it.
 
-    `1,000` is `1000.0`, `1/2` is `0.5`, `$5` and `5 km` are `5`.
+    `1,000` is `1000.0`, `1/2` is `0.5`, `$5` and `5 km` are `5`. Do not use it where the unit is part of the answer,
+    nor for text that merely has numbers in it.
     """
     return recall(_number, candidate.text)
 

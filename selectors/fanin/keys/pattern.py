@@ -12,7 +12,10 @@ from fanin.keys.whole_text import normal
 
 
 def regex(candidate: Candidate, *, pattern: re.Pattern[str]) -> Hashable | None:
-    """The first group of the last match (the whole match if there is no group), without case and outer punctuation."""
+    """The first group of the last match (the whole match if there is no group), without case and outer punctuation.
+
+    Do not use a pattern that backtracks, such as `(a+)+b`: answers are a stranger's text.
+    """
     return recall(_regex, candidate.text, pattern)
 
 

@@ -13,7 +13,10 @@ _AROUND = " \t\n\"'`*_.,;:!?“”‘’«»"  # noqa: RUF001 -- the quotation m
 
 
 def text(candidate: Candidate) -> Hashable | None:
-    """The whole text, without case, width, white space, and punctuation around it; None where nothing is left."""
+    """The whole text, without case, width, white space, and punctuation around it; None where nothing is left.
+
+    Do not use it where models explain themselves: of two that agree no two texts are the same. Extract the answer.
+    """
     return recall(_text, candidate.text)
 
 
