@@ -133,33 +133,11 @@ class Gateway:
         self.metrics.sample(self._bulkhead.in_flight, self._bulkhead.waiting, 0.0)
         self.credentials: Credentials = Credentials(self._key_changed) if previous is None else previous.credentials
         self.credentials.take_over(kept, self._key_changed)
-        retrying = partial(retry, budget=self.budget)
-        guards = (self.credentials, retrying, self.breaker, self.budget, self._bulkhead)
-        call: Caller = compose(*guards, attempt, validated)(self._ask)
         self._traces = Traces(settings.traces) if wanted(settings.traces, os.environ) else None
         if self._traces is not None:
             self._traces.know(routes)
-            call = self._traces.policy(call)
-        engine = self._engine(call, previous)
-        passage = self._passage(settings)
-        hot: dict[str, Handler] = {
-            "/chat/completions": Endpoint(ChatDialect(), engine),
-            "/messages": Endpoint(MessagesDialect(), engine),
-            "/messages/count_tokens": CountTokens(engine),
-            "/responses": Endpoint(ResponsesDialect(), engine, passage),
-            **{f"/{path}": _relay(path, engine, settings, passage) for path in OPERATIONS},
-        }
-        if self._traces is not None:
-            hot = {path: self._traces.entering(handler) for path, handler in hot.items()}
-            passage = passage and self._traces.entering(passage)
-        self.asgi = Front(
-            hot,
-            self._rest,
-            settings.keys,
-            self._observe,
-            log.fault,
-            self.lifespan,
-        )
+        hot, passage = self._handlers(self._engine(self._guarded(), previous))
+        self.asgi = Front(hot, self._rest, settings.keys, self._observe, log.fault, self.lifespan)
         self.asgi.admission = self.admission
         self.asgi.passage = passage
         if settings.cors:
@@ -170,6 +148,28 @@ class Gateway:
             previous.handed_down = set(kept)
         self._shared: SharedReplays | None
         self._share_replays(previous)
+
+    def _guarded(self) -> Caller:
+        """Return who asks a provider, with all policies around it."""
+        retrying = partial(retry, budget=self.budget)
+        guards = (self.credentials, retrying, self.breaker, self.budget, self._bulkhead)
+        call: Caller = compose(*guards, attempt, validated)(self._ask)
+        return call if self._traces is None else self._traces.policy(call)
+
+    def _handlers(self, engine: Engine) -> tuple[dict[str, Handler], Handler | None]:
+        """Return who serves which path, and who serves the rest."""
+        settings, traces = self.settings, self._traces
+        passage = self._passage(settings)
+        hot: dict[str, Handler] = {
+            "/chat/completions": Endpoint(ChatDialect(), engine),
+            "/messages": Endpoint(MessagesDialect(), engine),
+            "/messages/count_tokens": CountTokens(engine),
+            "/responses": Endpoint(ResponsesDialect(), engine, passage),
+            **{f"/{path}": _relay(path, engine, settings, passage) for path in OPERATIONS},
+        }
+        if traces is None:
+            return hot, passage
+        return {path: traces.entering(each) for path, each in hot.items()}, passage and traces.entering(passage)
 
     def _engine(self, call: Caller, previous: Gateway | None) -> Engine:
         """Return what endpoints ask; routes that learn go on with what the previous gateway has learned."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
+import msgspec
 from msgspec import Raw
 
 from gateway.api.asked import Asked
 from gateway.domain import Answer, Route
-from gateway.errors import HedgerowError
+from gateway.errors import HedgerowError, InvalidRequest
+from gateway.wires.words import Untranslatable
 
 CHAT = "chat"
 """The inner wire: what every target understands and every other dialect is translated to and from."""
@@ -20,6 +22,19 @@ class Translation(NamedTuple):
 
     fields: Mapping[str, Raw]
     dropped: Sequence[str] = ()
+
+
+def translation(request: Callable[..., tuple[Mapping[str, Any], Sequence[str]]], asked: Asked) -> Translation:
+    """Return what a dialect's `request` makes of what was asked.
+
+    Raises:
+        InvalidRequest: it cannot be said in a chat completion request.
+    """
+    try:
+        fields, dropped = request(asked.fields, stream=asked.stream)
+    except Untranslatable as exc:
+        raise InvalidRequest(str(exc), param=exc.param) from None
+    return Translation({name: Raw(msgspec.json.encode(value)) for name, value in fields.items()}, dropped)
 
 
 class ErrorDialect(Protocol):

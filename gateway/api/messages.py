@@ -10,13 +10,12 @@ from msgspec import Raw, Struct
 
 from gateway.api import sse
 from gateway.api.asked import Asked, expect_list, field, parse
-from gateway.api.dialect import CHAT, StreamWriter, Translation
+from gateway.api.dialect import CHAT, StreamWriter, Translation, translation
 from gateway.domain import Answer, Route
 from gateway.engine.choices import added
-from gateway.errors import HedgerowError, InvalidRequest
+from gateway.errors import HedgerowError
 from gateway.wires import messages_answers, messages_to_chat
 from gateway.wires.messages_events import EventsOfChunks
-from gateway.wires.words import Untranslatable
 
 WIRE = "messages"
 
@@ -68,11 +67,7 @@ class MessagesDialect:
 
     def translated(self, asked: Asked) -> Translation:
         """Return the chat completion request that means the same."""
-        try:
-            fields, dropped = messages_to_chat.request(asked.fields, stream=asked.stream)
-        except Untranslatable as exc:
-            raise InvalidRequest(str(exc), param=exc.param) from None
-        return Translation({name: Raw(_encode(value)) for name, value in fields.items()}, dropped)
+        return translation(messages_to_chat.request, asked)
 
     def together(self, first: Answer, answers: Sequence[Answer]) -> Answer:
         """Return one message that holds the content blocks of all, one answer's behind the other's."""

@@ -10,14 +10,14 @@ from msgspec import Raw, Struct
 
 from gateway.api import sse
 from gateway.api.asked import Asked, parse
-from gateway.api.dialect import CHAT, StreamWriter, Translation
+from gateway.api.dialect import CHAT, StreamWriter, Translation, translation
 from gateway.api.envelope import envelope
 from gateway.domain import Answer, Route
 from gateway.engine.choices import added
 from gateway.errors import HedgerowError, InvalidRequest
 from gateway.wires import chat_to_responses, responses_to_chat
 from gateway.wires.chat_to_responses import EventsOfChunks
-from gateway.wires.words import Untranslatable, decoded
+from gateway.wires.words import decoded
 
 WIRE = "responses"
 
@@ -59,11 +59,7 @@ class ResponsesDialect:
 
     def translated(self, asked: Asked) -> Translation:
         """Return the chat completion request that means the same."""
-        try:
-            fields, dropped = responses_to_chat.request(asked.fields, stream=asked.stream)
-        except Untranslatable as exc:
-            raise InvalidRequest(str(exc), param=exc.param) from None
-        return Translation({name: Raw(_encode(value)) for name, value in fields.items()}, dropped)
+        return translation(responses_to_chat.request, asked)
 
     def together(self, first: Answer, answers: Sequence[Answer]) -> Answer:
         """Return one response that holds the output items of all, one answer's behind the other's."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace as altered
 
 import fanin
 from fanin import Ballot, Rule, Selection
-from gateway.domain import Plan, Route, Target
+from gateway.domain import Launch, Plan, Route, Target
 
 _FIRST = fanin.first()
 MARGIN = 0.05
@@ -82,19 +82,8 @@ def _shares(targets: Sequence[Target], choices: int) -> tuple[Target, ...]:
 
 def describe(route: Route) -> str:
     """Say in plain lines what a request to this route does; `hedgerow explain` prints it."""
-    initial, stagger = min(route.launch.initial, len(route.targets)), route.launch.stagger
-    if initial == len(route.targets):
-        rhythm = "asks all targets at once"
-    elif math.isinf(stagger):
-        rhythm = f"asks {initial} at once, the next when one fails or the answers leave it undecided"
-    elif route.launch.adaptive:
-        rhythm = (
-            f"asks {initial} at once, the next when one fails or is slower than in 95 of 100 cases ({stagger:g} s "
-            "until that is known)"
-        )
-    else:
-        rhythm = f"asks {initial} at once, the next every {stagger:g} s, or sooner when one fails"
-    lines = [f"route {route.name}", f"  launch    {rhythm}"]
+    initial = min(route.launch.initial, len(route.targets))
+    lines = [f"route {route.name}", f"  launch    {_rhythm(route.launch, initial, len(route.targets))}"]
     parts = route.launch.map
     if parts is not None:
         lines.append(
@@ -118,21 +107,7 @@ def describe(route: Route) -> str:
     if route.evades and initial < len(route.targets):
         lines.append("  filtered  asks the next target after a content policy's refusal")
     lines.append("  targets   in order of priority")
-    for target in route.targets:
-        extras = [f"timeout {target.timeout:g} s", f"retries {target.retries}"]
-        if route.select.live:
-            extras += [f"first words {min(target.first_token, target.timeout):g} s", f"idle {target.idle:g} s"]
-        extras += [f"window {target.context} tokens"] * (target.context is not None)
-        extras += [f"weight {target.weight:g}"] * (target.weight != 1.0)
-        extras += ["own prompt"] * (target.prompt is not None)
-        extras += ["continues what others began"] * (target.prefill is not None)
-        extras += [f"params {', '.join(sorted(target.params))}"] * bool(target.params)
-        extras += [f"defaults {', '.join(sorted(target.defaults))}"] * bool(target.defaults)
-        extras += [f"drops {', '.join(sorted(target.drop))}"] * bool(target.drop)
-        extras += [f"renames {old} to {new}" for old, new in target.rename.items()]
-        extras += [f"same as {target.same_as}"] * (target.same_as is not None)
-        extras += ["drops what it cannot do"] * (target.on_unsupported == "drop")
-        lines.append(f"    {target.priority + 1}. {target.name}  ({'; '.join(extras)})")
+    lines += [_told(target, live=route.select.live) for target in route.targets]
     calls = sum(1 + target.retries for target in route.targets) * (1 if parts is None else parts.most)
     asked = len(route.targets) if parts is None else parts.most
     calls += sum(s.calls(asked) * (1 + s.target.retries) for s in route.select.scorers)
@@ -140,6 +115,36 @@ def describe(route: Route) -> str:
         f"  cost      at least {initial} call{'s' * (initial > 1)} a request, at most {calls} with every retry"
     )
     return "\n".join(lines)
+
+
+def _rhythm(launch: Launch, initial: int, count: int) -> str:
+    if initial == count:
+        return "asks all targets at once"
+    if math.isinf(launch.stagger):
+        return f"asks {initial} at once, the next when one fails or the answers leave it undecided"
+    if launch.adaptive:
+        return (
+            f"asks {initial} at once, the next when one fails or is slower than in 95 of 100 cases "
+            f"({launch.stagger:g} s until that is known)"
+        )
+    return f"asks {initial} at once, the next every {launch.stagger:g} s, or sooner when one fails"
+
+
+def _told(target: Target, *, live: bool) -> str:
+    extras = [f"timeout {target.timeout:g} s", f"retries {target.retries}"]
+    if live:
+        extras += [f"first words {min(target.first_token, target.timeout):g} s", f"idle {target.idle:g} s"]
+    extras += [f"window {target.context} tokens"] * (target.context is not None)
+    extras += [f"weight {target.weight:g}"] * (target.weight != 1.0)
+    extras += ["own prompt"] * (target.prompt is not None)
+    extras += ["continues what others began"] * (target.prefill is not None)
+    extras += [f"params {', '.join(sorted(target.params))}"] * bool(target.params)
+    extras += [f"defaults {', '.join(sorted(target.defaults))}"] * bool(target.defaults)
+    extras += [f"drops {', '.join(sorted(target.drop))}"] * bool(target.drop)
+    extras += [f"renames {old} to {new}" for old, new in target.rename.items()]
+    extras += [f"same as {target.same_as}"] * (target.same_as is not None)
+    extras += ["drops what it cannot do"] * (target.on_unsupported == "drop")
+    return f"    {target.priority + 1}. {target.name}  ({'; '.join(extras)})"
 
 
 def _streaming(route: Route) -> str:

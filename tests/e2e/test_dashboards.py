@@ -200,11 +200,7 @@ def _silent(server: Prometheus) -> list[str]:
     silent = []
     for group in yaml.safe_load(RULES.read_text())["groups"]:
         for rule in group["rules"]:
-            parts = (
-                [rule["record"]]
-                if "record" in rule
-                else re.findall(r"(?:[\w:]*hedgerow[\w:]*|\bup)(?:\{[^}]*\})?", rule["expr"])
-            )
+            parts = [rule["record"]] if "record" in rule else SERIES.findall(rule["expr"])
             assert parts, rule
             silent += [f"{rule.get('alert', 'record')}: {part}" for part in parts if not server.query(part)]
     return silent
