@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(3600 if F
 LANES = 40
 ABORTED = times(2_000, 10_000)
 RACES = times(2_000, 100_000)
+ROUNDS = 15
 MEMORY = 16_384
 """Bytes of this process, the clients' included, that one more aborted stream may add while the heap still settles."""
 SLACK = {"descriptors": 5, "tasks": 5}
@@ -206,8 +207,11 @@ async def test_losers_of_races_cost_no_place_in_any_pool(far: SimulatorProcess) 
     assert full == 0
 
 
-async def cancelled_load(ask: Callable[[str], Awaitable[object]]) -> int:
-    """Cancel 800 calls at any moment of their lives; of 20 calls after that, return how many come through."""
+async def rounds_survived(ask: Callable[[str], Awaitable[object]]) -> int:
+    """Cancel 800 calls a round at any moment of their lives; return the rounds after which 20 calls still came through.
+
+    How many places a round takes is a matter of the machine, so a client that loses some is given time to lose them all.
+    """
     chance = random.Random(1)  # noqa: S311 -- repeatable
 
     async def cut() -> None:
@@ -223,13 +227,16 @@ async def cancelled_load(ask: Callable[[str], Awaitable[object]]) -> int:
             return False
         return True
 
-    for _ in range(20):
+    for survived in range(ROUNDS):
+        for _ in range(20):
+            async with asyncio.TaskGroup() as group:
+                for _ in range(40):
+                    group.create_task(cut())
         async with asyncio.TaskGroup() as group:
-            for _ in range(40):
-                group.create_task(cut())
-    async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(whole()) for _ in range(20)]
-    return sum(task.result() for task in asked)
+            asked = [group.create_task(whole()) for _ in range(20)]
+        if not all(task.result() for task in asked):
+            return survived
+    return ROUNDS
 
 
 async def test_the_client_that_the_gateway_uses_survives_what_httpx_does_not(far: SimulatorProcess) -> None:
@@ -245,7 +252,7 @@ async def test_the_client_that_the_gateway_uses_survives_what_httpx_does_not(far
             async with session.post(url, json=body(model)) as answer:
                 await answer.read()
 
-        assert await cancelled_load(ask) == 20
+        assert await rounds_survived(ask) == ROUNDS
     limits, timeout = httpx.Limits(max_connections=10), httpx.Timeout(60, pool=1)
     async with httpx.AsyncClient(limits=limits, timeout=timeout) as client:
-        assert await cancelled_load(lambda model: client.post(url, json=body(model))) < 20
+        assert await rounds_survived(lambda model: client.post(url, json=body(model))) < ROUNDS
