@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
+_BY_RANK = attrgetter("priority", "target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Ballot:
 
     def ranked(self) -> tuple[Candidate, ...]:
         """The candidates by priority, then by target name: the order in which ties are decided."""
-        return tuple(sorted(self.candidates, key=lambda c: (c.priority, c.target)))
+        return tuple(sorted(self.candidates, key=_BY_RANK))
 
     @property
     def awaited(self) -> int | None:

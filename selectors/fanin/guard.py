@@ -56,7 +56,7 @@ def guarded(
             rival = max(rivals, key=rivals.__getitem__)
             lead = against - max((votes for answer, votes in tally.weights.items() if answer != rival), default=0.0)
             reason = f"{against:g} agree and override {best.target}"
-            return tally.selection(rival, reason) if not awaited or lead > awaited else None
+            return tally.selection(rival, reason, "guarded") if not awaited or lead > awaited else None
         if awaited and (own is None or displaced or against + awaited >= max(needed, mine + 1)):
             return None
         return _kept(tally, best, own, f"{needed} votes for another answer would override it, {against:g} agree")
@@ -68,7 +68,7 @@ def _kept(tally: Tally, best: Candidate, own: Hashable | None, guard: str) -> Se
     if own is None:
         return Selection(best, f"the answer of {best.target}, the best that answered; no answer could be compared")
     reason = f"the answer of {best.target}, the best that answered; {guard}"
-    return Selection(best, reason, tally.agreement(own), tally.printable(), answer=printable(own))
+    return Selection(best, reason, tally.agreement(own), tally.printable(), "guarded", printable(own))
 
 
 def _size(ballot: Ballot) -> int:

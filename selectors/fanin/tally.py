@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from fanin.ballot import Ballot, Candidate, Seat, Selection
 from fanin.keys import Key
@@ -24,13 +23,16 @@ def one(_: Candidate | Seat) -> float:
     return 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """The votes on a ballot: for each key its supporters by rank, the keys by the rank of their first supporter."""
+class Tally(NamedTuple):
+    """The votes on a ballot: for each key its supporters by rank, the keys by the rank of their first supporter.
+
+    `leader` is the key with the most weight; of several, the one whose first supporter ranks first.
+    """
 
     groups: dict[Hashable, list[Candidate]]
     weights: dict[Hashable, float]
     total: float
+    leader: Hashable
 
     @classmethod
     def of(cls, ballot: Ballot, key: Key, weigh: Weigh = one) -> Tally:
@@ -42,26 +44,22 @@ class Tally:
                 groups.setdefault(found, []).append(candidate)
         if weigh is one:
             counts = {answer: float(len(group)) for answer, group in groups.items()}
-            return cls(groups, counts, sum(counts.values()))
+            return cls(groups, counts, sum(counts.values()), _first_of_most(counts))
         weights = {answer: math.fsum(map(weigh, group)) for answer, group in groups.items()}
-        return cls(groups, weights, math.fsum(weigh(c) for group in groups.values() for c in group))
+        total = math.fsum(weigh(c) for group in groups.values() for c in group)
+        return cls(groups, weights, total, _first_of_most(weights))
 
     @property
     def voters(self) -> list[Candidate]:
         """The candidates that have a vote."""
         return [candidate for group in self.groups.values() for candidate in group]
 
-    @property
-    def leader(self) -> Hashable:
-        """The key with the most weight; of several, the one whose first supporter ranks first."""
-        return max(self.weights, key=self.weights.__getitem__)
-
     def agreement(self, answer: Hashable) -> float:
         """Return the share of the votes that this key has; what has more votes against it than for it has none."""
-        total = self.total
-        if min(self.weights.values(), default=0.0) < 0:
-            total = math.fsum(max(0.0, weight) for weight in self.weights.values())
-        return max(0.0, self.weights.get(answer, 0.0)) / total if total > 0 else 0.0
+        total, mine = self.total, self.weights.get(answer, 0.0)
+        if mine <= 0 or total <= 0 or min(self.weights.values()) < 0:
+            mine, total = max(0.0, mine), math.fsum(max(0.0, weight) for weight in self.weights.values())
+        return mine / total if total > 0 else 0.0
 
     def is_settled(self, ballot: Ballot, weigh: Weigh = one, min_agreement: float = 0.0) -> bool:
         """Tell whether the leader stays the leader, and keeps its share, however the awaited targets vote.
@@ -69,11 +67,12 @@ class Tally:
         The worst that can happen is that all of them join one rival, also one that nobody has named yet. A target of
         which nothing but its coming is known has one vote where all have one, else any weight, and wins ties.
         """
-        awaited = ballot.awaited
-        if not awaited:
-            return awaited == 0
+        if ballot.closed:
+            return True
         absent = ballot.absent
-        strangers = awaited - len(absent)
+        strangers = max(0, ballot.pending - len(absent))
+        if not absent and not strangers:
+            return bool(ballot.size or ballot.seats)
         gains = [weigh(seat) for seat in absent] + [1.0 if weigh is one else math.inf] * strangers
         earliest = _ANYBODY if strangers else min(map(rank, absent))
         leader = self.leader
@@ -81,25 +80,29 @@ class Tally:
         if min_agreement and mine / math.fsum([*map(weigh, self.voters), *gains]) < min_agreement:
             return False
         rivals = [(group, min(earliest, rank(group[0]))) for key, group in self.groups.items() if key != leader]
-        return all(
-            (mine, ahead) > (math.fsum([*map(weigh, group), *gains]), False)
-            for group, first in [*rivals, ([], earliest)]
-            for ahead in [place < first]
-        )
+        for group, first in [*rivals, ([], earliest)]:
+            theirs = math.fsum([*map(weigh, group), *gains])
+            if mine < theirs or (mine == theirs and place >= first):
+                return False
+        return True
 
-    def selection(self, answer: Hashable, reason: str) -> Selection:
-        """Return the decision for this key, carried by its supporter of the highest rank."""
+    def selection(self, answer: Hashable, reason: str, by: str = "") -> Selection:
+        """Return the decision for this key, carried by its supporter of the highest rank; `by` signs it."""
         winner = self.groups[answer][0]
-        return Selection(winner, reason, self.agreement(answer), self.printable(), answer=printable(answer))
+        return Selection(winner, reason, self.agreement(answer), self.printable(), by, printable(answer))
 
     def printable(self) -> dict[str, float]:
         """Return the weight of each answer by its printable key."""
         return {printable(answer): weight for answer, weight in self.weights.items()}
 
 
+def _first_of_most(weights: dict[Hashable, float]) -> Hashable:
+    return max(weights, key=weights.__getitem__, default=None)
+
+
 def printable(key: Hashable) -> str:
     """Return a key as a reader writes it: an exact fraction as a decimal where it has a short one."""
-    if not isinstance(key, Fraction):
+    if type(key) is not Fraction:  # `isinstance` would ask the abstract class, in ten times as long
         return str(key)
     if key.denominator == 1:
         return str(key.numerator)

@@ -36,12 +36,12 @@ def majority(
 
     def decide(ballot: Ballot) -> Selection | None:
         tally = Tally.of(ballot, find_key)
-        if not tally.groups or tally.agreement(tally.leader) < min_agreement:
+        if not tally.groups or (min_agreement and tally.agreement(tally.leader) < min_agreement):
             return None
         agreed = tally.weights[tally.leader] >= needed
         if not agreed and not tally.is_settled(ballot, min_agreement=min_agreement):
             return None
-        return tally.selection(tally.leader, _why(tally, ballot, agreed=agreed))
+        return tally.selection(tally.leader, _why(tally, ballot, agreed=agreed), "majority")
 
     exempt = frozenset({"final"} if agree is not None else ())
     return Rule("majority", sound_first(decide), abstains=True, exempt=exempt, key=find_key)
@@ -79,12 +79,12 @@ def weighted(
 
     def decide(ballot: Ballot) -> Selection | None:
         tally = Tally.of(ballot, find_key, weigh)
-        if not tally.total or tally.agreement(tally.leader) < min_agreement:
+        if not tally.total or (min_agreement and tally.agreement(tally.leader) < min_agreement):
             return None
         if not tally.is_settled(ballot, weigh, min_agreement):
             return None
         weight = f"{tally.weights[tally.leader]:g} of {tally.total:g}"
-        return tally.selection(tally.leader, f"a weight of {weight} stands behind this answer")
+        return tally.selection(tally.leader, f"a weight of {weight} stands behind this answer", "weighted")
 
     return Rule("weighted", sound_first(decide), abstains=True, key=find_key)
 
@@ -93,17 +93,19 @@ def _why(tally: Tally, ballot: Ballot, *, agreed: bool) -> str:
     """Say how many agree, who did not vote, why the rest was not waited for; never what they said: this is logged."""
     leader = tally.leader
     votes, total = tally.weights[leader], tally.total
-    tied = sum(weight == votes for weight in tally.weights.values()) > 1
-    if tied:
+    if list(tally.weights.values()).count(votes) > 1:
         first = tally.groups[leader][0].target
         reason = f"{votes:g} of {total:g} agree, a tie that the priority of {first} breaks"
     elif total == 1:
         reason = "the only vote"
     else:
         reason = f"{votes:g} of {total:g} agree"
-    silent = sorted({c.target for c in ballot.candidates} - {c.target for c in tally.voters})
-    if silent:
+    if total < len(ballot.candidates) and (silent := _silent(tally, ballot)):
         reason += f"; {names(silent)} gave nothing to compare"
     if not agreed and ballot.awaited:
         reason += "; what is still out cannot change it"
     return reason
+
+
+def _silent(tally: Tally, ballot: Ballot) -> list[str]:
+    return sorted({c.target for c in ballot.candidates} - {c.target for c in tally.voters})

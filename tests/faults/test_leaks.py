@@ -208,9 +208,9 @@ async def test_losers_of_races_cost_no_place_in_any_pool(far: SimulatorProcess) 
 
 
 async def rounds_survived(ask: Callable[[str], Awaitable[object]]) -> int:
-    """Cancel 800 calls a round at any moment of their lives; return the rounds after which 20 calls still came through.
+    """Cancel 800 calls a round, at any moment of their lives; return after how many rounds 20 calls still came through.
 
-    How many places a round takes is a matter of the machine, so a client that loses some is given time to lose them all.
+    How many places a round takes depends on the machine, so a client that loses some gets the time to lose them all.
     """
     chance = random.Random(1)  # noqa: S311 -- repeatable
 

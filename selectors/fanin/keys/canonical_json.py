@@ -14,6 +14,8 @@ from fanin.ballot import Candidate
 from fanin.keys.cleaning import REMEMBERED, plain, recall
 
 _BRACKET = re.compile(r"[{\[]")
+_OPENINGS = frozenset('{["-0123456789tfn')
+"""How a document can begin: most prose is told from it without reading it."""
 _ATTEMPTS = 8
 """How many brackets in the words before a document are tried as its beginning."""
 
@@ -51,8 +53,9 @@ def document(text: str) -> Any:
     """
     answer = plain(text)
     for whole in (text, answer):
-        with suppress(ValueError):
-            return _DECODER.decode(whole)
+        if whole.lstrip()[:1] in _OPENINGS:
+            with suppress(ValueError):
+                return _DECODER.decode(whole)
     for bracket in islice(_BRACKET.finditer(answer), _ATTEMPTS):
         with suppress(ValueError):
             return _DECODER.raw_decode(answer, bracket.start())[0]

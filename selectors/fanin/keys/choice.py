@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from functools import lru_cache
 
 from fanin.ballot import Candidate
@@ -32,12 +32,19 @@ def _choice(text: str, letters: str) -> str | None:
     return next((letter for letter in _letters(plain(text)) if letter in letters), None)
 
 
-def _letters(text: str) -> list[str]:
-    """Return what could be the chosen letter, the surest place first."""
-    found = [_CONCLUDED.match(span) for span in conclusions(text)]
-    found.append(_ALONE.fullmatch(text))
+def _letters(text: str) -> Iterator[str]:
+    """Give what could be the chosen letter, the surest place first."""
+    for match in _matches(text):
+        if match:
+            yield next(filter(None, match.groups())).upper()
+
+
+def _matches(text: str) -> Iterator[re.Match[str] | None]:
+    for span in conclusions(text):
+        yield _CONCLUDED.match(span)
+    yield _ALONE.fullmatch(text)
     lines = [line for line in text.split("\n") if line.strip()]
     if lines:
-        found += [_ALONE.fullmatch(lines[-1]), _LEADING.match(lines[-1]), _LEADING.match(lines[0])]
-    found += reversed(list(_BRACKETED.finditer(text)))
-    return [next(filter(None, match.groups())).upper() for match in found if match]
+        yield from (_ALONE.fullmatch(lines[-1]), _LEADING.match(lines[-1]), _LEADING.match(lines[0]))
+    if "(" in text or "[" in text:
+        yield from reversed(list(_BRACKETED.finditer(text)))

@@ -25,27 +25,28 @@ def answer_field(text: str) -> str | None:
 
 def conclusions(text: str) -> Iterator[str]:
     r"""Give what follows each mark, the last mark first: `\boxed{...}`, `####`, `answer is`, `Answer:`, `"answer":`."""
-    starts = {*_after_answer(text)}
+    starts = _after_answer(text)
     for mark in ("boxed{", "####"):
         if mark[-1] in text:  # one character is searched for in a fiftieth of the time
-            starts.update(_after(text, mark))
-    for start in sorted(starts, reverse=True):
+            starts += _after(text, mark)
+    for start in sorted(set(starts), reverse=True):
         yield text[start : start + SPAN]
 
 
-def _after(text: str, mark: str) -> Iterator[int]:
-    at = len(text)
-    for _ in range(_LIMIT):
+def _after(text: str, mark: str) -> list[int]:
+    """Return where the last marks end, at most 16 of them."""
+    ends: list[int] = []
+    at = text.rfind(mark)
+    while at >= 0 and len(ends) < _LIMIT:
+        ends.append(at + len(mark))
         at = text.rfind(mark, 0, at)
-        if at < 0:
-            return
-        yield at + len(mark)
+    return ends
 
 
-def _after_answer(text: str) -> Iterator[int]:
+def _after_answer(text: str) -> list[int]:
+    starts: list[int] = []
     for word in ("nswer", "NSWER"):
-        if word[1] not in text:
-            continue
-        for end in _after(text, word):
-            if found := _ANSWER.match(text, end - len(word)):
-                yield found.end()
+        if word[-1] in text:
+            marks = (_ANSWER.match(text, end - len(word)) for end in _after(text, word))
+            starts += [mark.end() for mark in marks if mark]
+    return starts
