@@ -21,6 +21,7 @@ from gateway.api.endpoint import Endpoint
 from gateway.api.envelope import OpenAIErrors, envelope
 from gateway.api.exchange import Exchange
 from gateway.domain import Answer, Route
+from gateway.engine.choices import together
 from gateway.errors import HedgerowError, InvalidRequest
 from gateway.wires.operations import COMPLETIONS, OPERATIONS, models_of
 
@@ -87,9 +88,9 @@ class RelayDialect(OpenAIErrors):
             code="operation_not_supported",
         )
 
-    def together(self, first: Answer, answers: Sequence[Answer]) -> Answer:  # noqa: ARG002
-        """Return the first: answers of this kind have no place for others."""
-        return first
+    def together(self, first: Answer, answers: Sequence[Answer]) -> Answer:
+        """Return one answer with the choices of all legacy completions; of the rest the first, which has no choices."""
+        return together(first, answers) if self.wire == COMPLETIONS else first
 
     def whole(self, answer: Answer, asked: Asked, explanation: Raw | None) -> bytes:
         """Return the winner's own body; a model that it names is the one that the client asked for."""

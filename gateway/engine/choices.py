@@ -34,7 +34,7 @@ def together(first: Answer, answers: Sequence[Answer]) -> Answer:
     choices: list[dict[str, Any]] = [choice for answer in answers for choice in _list.decode(answer.fields["choices"])]
     for index, choice in enumerate(choices):
         choice["index"] = index
-    return billed(Answer({**first.fields, "choices": Raw(_encode(choices))}, first.usage), answers)
+    return billed(replace(first, fields={**first.fields, "choices": Raw(_encode(choices))}), answers)
 
 
 def joined(text: str, answers: Sequence[Answer]) -> Answer:
@@ -50,8 +50,7 @@ def joined(text: str, answers: Sequence[Answer]) -> Answer:
     reasons = [_reason.decode(choice.get("finish_reason", _NULL)) for choice in choices]
     finish = next((reason for reason in _LEAST_COMPLETE if reason in reasons), reasons[0])
     choice = {**choices[0], "index": 0, "message": message, "logprobs": None, "finish_reason": finish}
-    fields = {**answers[0].fields, "choices": Raw(_encode([choice]))}
-    return billed(Answer(fields, answers[0].usage), answers)
+    return billed(replace(answers[0], fields={**answers[0].fields, "choices": Raw(_encode([choice]))}), answers)
 
 
 def billed(answer: Answer, answers: Sequence[Answer]) -> Answer:

@@ -105,8 +105,7 @@ async def _one_by_one(count: int, call: Caller, target: Target, request: ChatReq
     if not isinstance(winner.payload, Answer):
         return winner
     answers: list[Answer] = [candidate.payload for candidate in verdict.selection.together]
-    made = altered(together(answers[0], answers), usage=_sum(answers))
-    return replace(winner, payload=altered(made, headers=answers[0].headers, dropped=answers[0].dropped))
+    return replace(winner, payload=altered(together(answers[0], answers), usage=_sum(answers)))
 
 
 def _sum(answers: Sequence[Answer]) -> Usage | None:

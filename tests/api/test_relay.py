@@ -80,6 +80,19 @@ async def test_legacy_completions_stream(route: str) -> None:
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_legacy_completions_can_be_collected(stream: bool) -> None:
+    """All texts are choices of one object, numbered by priority, and their tokens are added up."""
+    routes = "  one: {targets: [sim/a]}\n  all: {targets: [sim/a, sim/b], select: collect}"
+    async with gateways(routes, {"a": {"answer": "Paris"}, "b": {"answer": "Lyon"}}) as running:
+        reply = await running.post({"model": "all", "prompt": "The capital?", "stream": stream}, "/v1/completions")
+        alone = await running.post({"model": "one", "prompt": "The capital?"}, "/v1/completions")
+    found = json.loads(reply.body.split(b"\n\n")[0].removeprefix(b"data: ")) if stream else reply.json
+    assert [(choice["index"], choice["text"]) for choice in found["choices"]] == [(0, "Paris"), (1, "Lyon")]
+    assert found["model"] == "all"
+    assert found["usage"]["prompt_tokens"] == 2 * alone.json["usage"]["prompt_tokens"]
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

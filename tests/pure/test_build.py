@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import types
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import EntryPoint
@@ -277,3 +279,13 @@ def test_an_entry_point_that_makes_no_rule_is_refused(offer: Callable[..., None]
         build("text")
     with pytest.raises(SpecError, match=r"^'number' gives 42, expected a fanin\.Rule$"):
         build("number")
+
+
+@pytest.mark.parametrize(
+    "offered",
+    [*BUILTINS.values(), *fanin.keys.KEYS.entries.values(), fanin.chain],
+    ids=lambda offered: str(offered.__name__),
+)
+def test_everything_that_can_be_configured_says_when_not_to(offered: Callable[..., object]) -> None:
+    """Whoever picks a selector or a key by its name reads there where it misleads."""
+    assert re.search(r"\bnot\s+(use|put)\b", inspect.getdoc(offered) or "")

@@ -21,7 +21,9 @@ def tool_calls(candidate: Candidate) -> Hashable | None:
     """The calls as a multiset: names with `.` as `_`, JSON arguments sorted, `2.0` as `2`, strings without case.
 
     An answer without calls has the key "no call". Gateways rewrite dots because the OpenAI API does not allow them in
-    names; the case of strings differs between models without a meaning far more often than with one.
+    names; the case of strings differs between models without a meaning far more often than with one. Do not use it
+    where an argument is prose (a search query, a message), in which no two agree: the selector `tool_calls` then finds
+    the calls whose other arguments are most common.
     """
     if not candidate.tool_calls:
         return NO_CALL

@@ -21,7 +21,11 @@ _ATTEMPTS = 8
 
 
 def json(candidate: Candidate) -> Hashable | None:
-    """The JSON document in the answer, keys sorted, `2.0` as `2`; None where there is none."""
+    """The JSON document in the answer, keys sorted, `2.0` as `2`; None where there is none.
+
+    The spelling is much that of RFC 8785. Do not use it for documents with a field of prose, in which no two agree:
+    compare the field that matters (`json_field`), or vote field by field (`json_fields`).
+    """
     return recall(_canonical, candidate.text)
 
 

@@ -15,7 +15,8 @@ from fanin.keys.whole_text import normal
 def json_field(candidate: Candidate, *, path: str) -> Hashable | None:
     """The field at a path such as `result.items.0.name`; a string is compared as a text is, without case and form.
 
-    None where the answer has no JSON document, the document no such field, or the field is null or empty.
+    None where the answer has no JSON document, the document no such field, or the field is null or empty. Do not use it
+    where several fields matter together: the winner's others may be wrong (`json_fields` votes on each).
     """
     return recall(_json_field, candidate.text, path)
 

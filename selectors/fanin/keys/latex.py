@@ -45,7 +45,8 @@ def latex(candidate: Candidate) -> Hashable | None:
 
     Spelling does not count: `\dfrac12`, `\frac{1}{2}`, `1/2` and `.5` are one number, `x = 3` is `3`, units, degree
     and currency signs, `\left`, `\text{}` and spaces go. The rules are those by which the MATH benchmark grades
-    (Hendrycks et al., arXiv 2103.03874); nothing is computed, so `2\sqrt{3}` is not `\sqrt{12}`.
+    (Hendrycks et al., arXiv 2103.03874); nothing is computed, so `2\sqrt{3}` is not `\sqrt{12}`. Do not
+    use it where all answers are plain numbers, which `number` reads in more spellings, nor where the unit counts.
     """
     return recall(_latex, candidate.text)
 

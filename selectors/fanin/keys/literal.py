@@ -29,7 +29,8 @@ def python(candidate: Candidate) -> Hashable | None:
 
     It stands in a JSON `"answer"`, between `[ANSWER]` tags, after the last conclusion mark, or alone; of
     `assert f(1) == [2]` it is `[2]`. Quotes, spaces, the order of sets and of mappings do not count, and `2.0` is `2`;
-    a list is not a tuple, True is not 1. Nothing is evaluated (`ast.literal_eval`).
+    a list is not a tuple, True is not 1. Nothing is evaluated (`ast.literal_eval`). Do not use it for
+    programs: two that do the same are not the same text.
     """
     return recall(_python, candidate.text)
 
