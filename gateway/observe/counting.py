@@ -65,12 +65,10 @@ class RouteCounts:
         self.target_first_token = _Bound(metrics.target_first_token.labels)
         self.token_gap = _Bound(lambda target: metrics.token_gap.labels(target, operation))
         self.longest_gap = _Bound(metrics.longest_gap.labels)
-        self.selected = _Bound(lambda key: metrics.selected.labels(route, *key))
         self.abstentions = _Bound(lambda outcome: metrics.abstentions.labels(route, outcome))
         self.alone = _Bound(lambda outcome: metrics.alone.labels(route, outcome))
         self.alone_seconds = metrics.alone_seconds.labels(route)
         self.target = _Targets(self, lambda name: TargetCounts(metrics, route, name, operation))
-        self.cost = _Bound(lambda key: metrics.cost.labels(*key))
         self.overhead = metrics.overhead.labels(route)
         self.first_token = metrics.first_token.labels(route, operation)
         self.agreement = metrics.agreement.labels(route)
@@ -90,6 +88,7 @@ class RouteCounts:
         """Count for these targets, from zeros: a rate over a series that appears with its first event misses it."""
         self.targets: Mapping[str, Target] = {target.name: target for target in targets}
         self._select = select
+        self.compares = len(self.targets) > 1
         for counts in self._beside.values():
             counts.know(self.targets.values(), select)
         self.last_resort = select.rpartition(" | ")[2] if " | " in select else None
@@ -127,12 +126,16 @@ class RouteCounts:
 class TargetCounts:
     """The bound children that every answer of one target touches."""
 
-    __slots__ = ("answered", "completion_tokens", "prompt_tokens", "seconds", "superseded", "tokens")
+    __slots__ = (
+        "answered", "completion_tokens", "cost", "prompt_tokens", "seconds", "selected", "superseded", "tokens",
+    )  # fmt: skip
 
     def __init__(self, metrics: Metrics, route: str, target: str, operation: str) -> None:
         self.answered = metrics.attempts.labels(route, target, "answered")
         self.seconds = metrics.attempt_seconds.labels(target, operation)
         self.superseded = metrics.superseded.labels(target)
+        self.selected = _Bound(lambda selector: metrics.selected.labels(route, target, selector))
+        self.cost = _Bound(lambda key: metrics.cost.labels(target, *key))
         self.prompt_tokens = metrics.prompt_tokens.labels(target, operation)
         self.completion_tokens = metrics.completion_tokens.labels(target, operation)
         tokens = metrics.tokens.labels
@@ -208,7 +211,7 @@ class RequestCounts:
     def selected(self, event: Selected) -> None:
         """Count the decision, and compare it with what the first target alone would have given."""
         of, selection = self._of, event.selection
-        of.selected[of.label(selection.winner.target), selection.selector].inc()
+        of.target[selection.winner.target].selected[selection.selector].inc()
         if selection.agreement is not None:
             of.agreement.observe(selection.agreement)
         if selection.winner.target in self._hedges:
@@ -234,7 +237,8 @@ class RequestCounts:
         """Book what the first target alone would have taken: known, or estimated where it was cancelled meanwhile."""
         of = self._of
         if outcome == "answered":
-            residual.ended(took)
+            if of.compares:
+                residual.ended(took)
             of.alone_seconds.observe(took)
             of.added.inc(max(0.0, waited - took))
         else:
@@ -264,7 +268,7 @@ class RequestCounts:
         price = self._of.prices.get(target)
         if price is not None:
             dollars = price.of(usage)
-            self._of.cost[self._of.label(target), fate, basis].inc(dollars)
+            self._of.target[target].cost[fate, basis].inc(dollars)
             self.cost = dollars + (self.cost or 0.0)
 
     def continued(self, event: Rescued) -> None:

@@ -6,7 +6,8 @@ killed worker loses what it counted since it last told, half a second at most.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import math
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -40,30 +41,32 @@ class Sum:
 
 
 class Spread:
-    """A histogram; `child` is prometheus-client's, whose buckets are not cumulative until they are scraped."""
+    """A histogram; `child` is prometheus-client's, whose buckets are not cumulative until they are scraped.
 
-    __slots__ = ("_child", "_counts", "_edges", "_sum", "_told", "_told_sum")
+    `observe` takes a value down, in a quarter of the time in which its bucket is found: that is done for all at once.
+    """
+
+    __slots__ = ("_child", "_values", "observe")
 
     def __init__(self, child: Any) -> None:
-        self._child, self._edges = child, tuple(child._upper_bounds)  # noqa: SLF001 -- there is no other way to add many
-        self._counts, self._told = [0] * len(self._edges), [0] * len(self._edges)
-        self._sum = self._told_sum = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count a value."""
-        self._counts[bisect_left(self._edges, value)] += 1
-        self._sum += value
+        self._child = child
+        self._values: list[float] = []
+        self.observe: Callable[[float], None] = self._values.append
 
     def tell(self) -> None:
-        """Pass on what was counted since the last time."""
-        counts, total = self._counts.copy(), self._sum
-        if counts == self._told:
+        """Pass on what was counted since the last time; what is counted meanwhile stays for the next."""
+        told = self._values[:]
+        if not told:
             return
-        for bucket, count, told in zip(self._child._buckets, counts, self._told, strict=True):  # noqa: SLF001
-            if count != told:
-                bucket.inc(count - told)
-        self._child._sum.inc(total - self._told_sum)  # noqa: SLF001
-        self._told, self._told_sum = counts, total
+        del self._values[: len(told)]
+        self._child._sum.inc(math.fsum(told))  # noqa: SLF001 -- there is no other way to add many
+        told.sort()
+        before = 0
+        for edge, bucket in zip(self._child._upper_bounds, self._child._buckets, strict=True):  # noqa: SLF001
+            below = bisect_right(told, edge, before)
+            if below != before:
+                bucket.inc(below - before)
+                before = below
 
 
 T = TypeVar("T", bound=Tally)

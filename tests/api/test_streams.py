@@ -208,7 +208,7 @@ async def test_a_replayed_tool_call_has_its_index() -> None:
 async def test_a_waiting_stream_is_kept_alive_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     """While whole answers are awaited the connection carries comments, and the answer still comes."""
     monkeypatch.setattr(endpoint, "KEEP_ALIVE_EVERY", 0.02)
-    async with gateways("  vote: {targets: ['sim/a?latency=0.2'], select: majority}", SCRIPT) as running:
+    async with gateways("  vote: {targets: ['sim/a?latency=1'], select: majority}", SCRIPT) as running:
         response = await running.post({"model": "vote", "messages": HELLO, "stream": True})
     assert response.body.count(b": keep-alive\n\n") >= 3
     assert response.body.endswith(b"data: [DONE]\n\n")
