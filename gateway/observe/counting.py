@@ -97,7 +97,8 @@ class RouteCounts:
         for outcome in ("answered", "failed", "superseded"):
             self.alone[outcome]
         for target in self.targets or (OTHER,):
-            self.target[target].tokens["won"], self.target[target].tokens["lost"]
+            for known in (("won", "exact"), ("lost", "exact"), ("lost", "at_least")):
+                self.target[target].tokens[known]
 
     def serving(self, operation: str) -> RouteCounts:
         """Return the counts of the route's requests of another operation; most children are the same."""
@@ -139,7 +140,7 @@ class TargetCounts:
         self.prompt_tokens = metrics.prompt_tokens.labels(target, operation)
         self.completion_tokens = metrics.completion_tokens.labels(target, operation)
         tokens = metrics.tokens.labels
-        self.tokens = _Bound(lambda fate: (tokens(target, "prompt", fate), tokens(target, "completion", fate)))
+        self.tokens = _Bound(lambda key: (tokens(target, "prompt", *key), tokens(target, "completion", *key)))
 
 
 class RequestCounts:
@@ -251,18 +252,20 @@ class RequestCounts:
     def _cancelled(self, prompt: int) -> None:
         """Book the prompts of the branches that were cancelled: they were read, so that much is billed at least."""
         for target in self._cut:
+            self._of.target[target].tokens["lost", "at_least"][0].inc(prompt)
             self._book(target, Usage(prompt, 0), "lost", "at_least")
 
     def spent(self, event: Spent) -> None:
         """Count an answer's tokens and dollars."""
         usage, fate = event.usage, event.fate or ("won" if event.won else "lost")
+        basis = "exact" if usage.exact else "at_least"
         target = self._of.target[event.target]
-        prompt, completion = target.tokens[fate]
+        prompt, completion = target.tokens[fate, basis]
         prompt.inc(usage.prompt)
         completion.inc(usage.completion)
         target.prompt_tokens.observe(usage.prompt)
         target.completion_tokens.observe(usage.completion)
-        self._book(event.target, usage, fate, "exact" if usage.exact else "at_least")
+        self._book(event.target, usage, fate, basis)
 
     def _book(self, target: str, usage: Usage, fate: str, basis: str) -> None:
         price = self._of.prices.get(target)

@@ -149,7 +149,10 @@ class Metrics:
         self.learned_right = self._gauge("reliability_right", text, "livesum", "route", "target")
 
     def _spending(self) -> None:
-        self.tokens = self._counter("tokens", "Tokens by whether the client got them.", "target", "kind", "fate")
+        self.tokens = self._counter(
+            "tokens", "Tokens by whether the client got them, and whether the figure is exact.",
+            "target", "kind", "fate", "basis",
+        )  # fmt: skip
         histogram = self._histogram
         self.prompt_tokens = histogram(
             "prompt_tokens", "Tokens of the prompt of one answer.", TOKENS, "target", "operation"

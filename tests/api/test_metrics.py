@@ -20,8 +20,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.observe.metrics import forget, serve_merged
-from tests.e2e.test_command import free_port
 from tests.support.gateways import Running, gateways
+from tests.support.ports import free_port
 from tests.support.simulators import ROOT, eventually
 
 pytestmark = pytest.mark.anyio

@@ -23,6 +23,7 @@ from gateway.settings import ProviderSettings, Secret
 from tests.support import anthropic_server as anthropic
 from tests.support import gemini_server as gemini
 from tests.support.behind_litellm import CLAUDE, FLASH, KEY, QUIET, Upstream, ask, upstream_server
+from tests.support.ports import free_port
 from tests.support.wire_server import End, Reply, WireServer
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings(QUIET)]
@@ -238,9 +239,7 @@ async def test_litellm_alone_would_send_a_request_twice() -> None:
 @whole_and_live
 async def test_a_refused_connection_is_transient(target: Target, live: bool) -> None:
     """Nobody listens: nothing was sent, another time it may work."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     provider = LitellmProvider(
         ProviderSettings(target.provider, target.provider, f"http://127.0.0.1:{port}", Secret("k"))
     )

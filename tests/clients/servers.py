@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from tests.clients import environments
+from tests.support.ports import free_port
 
 OPENAPI = environments.ROOT.parent / "shared" / "data" / "openai_openapi.json.gz"
 """OpenAI's OpenAPI document, where this checkout has it beside it."""
@@ -51,7 +51,7 @@ def llmocks(count: int) -> Iterator[list[str]]:
     """Run independent mock providers; give their addresses."""
     command = [str(environments.python("python").with_name("llmock")), "serve", "--host", "127.0.0.1", "-p"]
     with ExitStack() as stack:
-        ports = [_free_port() for _ in range(count)]
+        ports = [free_port() for _ in range(count)]
         for port in ports:
             stack.enter_context(_process([*command, str(port)], f"http://127.0.0.1:{port}/health"))
         yield [f"http://127.0.0.1:{port}" for port in ports]
@@ -62,7 +62,7 @@ def steady(folder: Path) -> Iterator[str]:
     """Run the mock that OpenAI's own SDKs are tested against: it validates every request; give its address."""
     document = folder / "openapi.json"
     document.write_bytes(gzip.decompress(OPENAPI.read_bytes()))
-    port = _free_port()
+    port = free_port()
     command = [str(environments.node() / "node_modules" / ".bin" / "steady"), "--host", "127.0.0.1"]
     with _process([*command, "-p", str(port), str(document)], f"http://127.0.0.1:{port}/models"):
         yield f"http://127.0.0.1:{port}"
@@ -73,15 +73,10 @@ def gateway(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
     """Run `hedgerow serve` on a configuration (JSON is YAML); give its address."""
     file = folder / "hedgerow.yaml"
     file.write_text(json.dumps(config))
-    port, metrics = _free_port(), _free_port()
+    port, metrics = free_port(), free_port()
     command = [str(Path(sys.executable).with_name("hedgerow")), "serve", "--config", str(file), "--port", str(port)]
     with _process([*command, "--metrics-port", str(metrics)], f"http://127.0.0.1:{port}/readyz"):
         yield f"http://127.0.0.1:{port}"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import openai
 import psutil
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.simulators import ROOT
 
 SCRIPT = "a: {answer: Paris, latency: 0.2}\nb: {status: 503}\n"
@@ -45,12 +46,6 @@ def hedgerow(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, env={**CLEAN, **environ}, cwd=ROOT, check=False
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -133,7 +128,8 @@ def test_serve_answers_a_client_counts_it_and_stops_on_sigterm(tmp_path: Path, u
             'hedgerow_superseded_total{target="sim/a"} 0.0',
         ):
             assert line in metrics, line
-        assert re.search(r'hedgerow_tokens_total\{fate="won",kind="completion",target="sim/a"\} [1-9]', metrics)
+        booked = r'hedgerow_tokens_total\{basis="exact",fate="won",kind="completion",target="sim/a"\} [1-9]'
+        assert re.search(booked, metrics)
         assert get(f"http://127.0.0.1:{port}/metrics")[0] == 404
 
         child.send_signal(signal.SIGTERM)

@@ -21,7 +21,8 @@ import yaml
 
 from deploy.grafana.__main__ import FOLDER
 from deploy.grafana.boards import BOARDS
-from tests.e2e.test_command import free_port, started
+from tests.e2e.test_command import started
+from tests.support.ports import free_port
 from tests.support.prometheus import RULES, Prometheus, installed, prometheus
 
 PICTURES = os.environ.get("HEDGEROW_PICTURES")

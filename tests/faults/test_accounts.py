@@ -16,8 +16,12 @@ PRICED = "price: {input: 1000000, output: 1000000}"
 TIMES = 10
 
 
-def completion(running: Running, model: str, fate: str) -> float:
-    return running.sample("hedgerow_tokens_total", target=f"sim/{model}", kind="completion", fate=fate)
+def completion(running: Running, model: str, fate: str, **basis: str) -> float:
+    return running.sample("hedgerow_tokens_total", target=f"sim/{model}", kind="completion", fate=fate, **basis)
+
+
+def prompt(running: Running, model: str, fate: str, **basis: str) -> float:
+    return running.sample("hedgerow_tokens_total", target=f"sim/{model}", kind="prompt", fate=fate, **basis)
 
 
 def dollars(running: Running, model: str, fate: str, basis: str) -> float:
@@ -52,6 +56,7 @@ async def test_whole_answers_are_on_the_books_to_the_token(stream: bool) -> None
             exact = dollars(running, model, "won", "exact") + dollars(running, model, "lost", "exact")
             assert exact == booked + account(running, model).prompt_tokens
             assert dollars(running, model, "lost", "at_least") == 0
+            assert completion(running, model, "lost", basis="at_least") == 0
 
 
 @pytest.mark.parametrize("usage", [True, False])
@@ -64,6 +69,7 @@ async def test_a_stream_is_booked_as_its_upstream_counts_or_as_we_do(usage: bool
         assert completion(running, model, "won") == account(running, model).generated == TIMES * 17
         assert (dollars(running, model, "won", "exact") > 0) is usage
         assert (dollars(running, model, "won", "at_least") > 0) is not usage
+        assert completion(running, model, "won", basis="exact" if usage else "at_least") == TIMES * 17
 
 
 async def test_a_loser_that_was_cut_off_is_booked_with_what_came_and_flagged() -> None:
@@ -76,6 +82,7 @@ async def test_a_loser_that_was_cut_off_is_booked_with_what_came_and_flagged() -
         assert 0 < completion(running, lost, "lost") <= generated
         # What it went on to say until it saw that nobody listens is all that is missing, of 20,000 tokens each.
         assert generated - completion(running, lost, "lost") <= 200 * TIMES
+        assert completion(running, lost, "lost", basis="exact") == 0
         assert dollars(running, lost, "lost", "at_least") == completion(running, lost, "lost")
         assert dollars(running, lost, "lost", "exact") == 0
 
@@ -88,3 +95,4 @@ async def test_a_whole_answer_that_was_cut_off_is_booked_with_its_prompt() -> No
         assert completion(running, won, "won") == account(running, won).generated == TIMES * 5
         assert completion(running, lost, "lost") == account(running, lost).generated == 0
         assert dollars(running, lost, "lost", "at_least") == account(running, lost).prompt_tokens > 0
+        assert prompt(running, lost, "lost", basis="at_least") == account(running, lost).prompt_tokens

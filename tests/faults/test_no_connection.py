@@ -12,7 +12,7 @@ import pytest
 from bench.faults import blackhole
 from gateway.providers import upstream
 from tests.support.gateways import Running, gateways
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.anyio
 

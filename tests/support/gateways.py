@@ -65,9 +65,10 @@ class Running:
         return [line for line in lines if "request_id" in line]
 
     def sample(self, name: str, **labels: str) -> float:
-        """One metric's value; 0 where it was never counted."""
+        """The sum of a metric's series that have these labels; 0 where it was never counted."""
         self.gateway.metrics.tell()
-        return self.gateway.metrics.registry.get_sample_value(name, labels) or 0.0
+        samples = (sample for family in self.gateway.metrics.registry.collect() for sample in family.samples)
+        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
     async def post(self, body: Any, path: str = "/v1/chat/completions", **options: Any) -> Reply:
         """Post JSON and read the whole response."""

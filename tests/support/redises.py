@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.support.ports import free_port
+
 needs_redis = pytest.mark.skipif(
     shutil.which("redis-server") is None,
     reason="needs redis-server: on Debian and Ubuntu, apt-get install redis-server",
@@ -38,9 +40,7 @@ class RedisServer:
 @contextmanager
 def redis_server() -> Iterator[RedisServer]:
     """Run a server until the end of the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:

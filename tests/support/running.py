@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,16 +18,11 @@ from typing import Any
 
 import psutil
 
+from tests.support.ports import free_port
 from tests.support.simulators import ROOT
 
 HANGS = 30.0
 """Seconds after which something counts as hung; nothing is expected to take so long."""
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @dataclass
