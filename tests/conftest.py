@@ -7,6 +7,12 @@ import socket
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is slow: how long an example takes says nothing about the code.
+_current = settings.get_profile(settings.get_current_profile_name())
+settings.register_profile("unhurried", _current, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture

@@ -29,7 +29,9 @@ def conclusions(text: str) -> Iterator[str]:
     for mark in ("boxed{", "####"):
         if mark[-1] in text:  # one character is searched for in a fiftieth of the time
             starts += _after(text, mark)
-    for start in sorted(set(starts), reverse=True):
+    if len(starts) > 1:
+        starts = sorted(set(starts), reverse=True)
+    for start in starts:
         yield text[start : start + SPAN]
 
 
@@ -47,6 +49,5 @@ def _after_answer(text: str) -> list[int]:
     starts: list[int] = []
     for word in ("nswer", "NSWER"):
         if word[-1] in text:
-            marks = (_ANSWER.match(text, end - len(word)) for end in _after(text, word))
-            starts += [mark.end() for mark in marks if mark]
+            starts += [mark.end() for end in _after(text, word) if (mark := _ANSWER.match(text, end - len(word)))]
     return starts
