@@ -81,14 +81,17 @@ def demo(
 
 
 @app.command()
-def check(file: Annotated[Path, typer.Argument(help="The configuration to check.")]) -> None:
+def check(
+    file: Annotated[Path | None, typer.Argument(help="The configuration to check.")] = None, config: ConfigFile = None
+) -> None:
     """Say every fault of a configuration at once; exit 2 if there is one."""
-    settings = _settings(file)
+    file = file or config
+    settings, what = _settings(file), file or "the environment"
     routes, providers = len(settings.routes), len(settings.providers)
     for note in settings.notes:
         typer.echo(f"note: {note}")
     typer.echo(
-        f"{file}: well formed, {routes} route{'s' * (routes != 1)} over {providers} provider{'s' * (providers != 1)}"
+        f"{what}: well formed, {routes} route{'s' * (routes != 1)} over {providers} provider{'s' * (providers != 1)}"
     )
     for operation, route in settings.default_routes.items():
         typer.echo(f"/v1/{operation} without a model asks {route}")

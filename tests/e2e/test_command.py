@@ -182,7 +182,7 @@ def test_an_address_open_to_others_needs_a_key(tmp_path: Path) -> None:
 
 
 def test_check_says_every_fault_at_once_and_exits_2(tmp_path: Path) -> None:
-    """A broken configuration is told whole, a sound one in a line."""
+    """A broken configuration is told whole, a sound one in a line; `-c` works as with the other commands."""
     broken = tmp_path / "broken.yaml"
     broken.write_text("providers: {openai: {api_kee: x}}\nroutes: {a: {targets: [openai/m], deadline: 20}}\n")
     ended = hedgerow("check", str(broken))
@@ -191,8 +191,18 @@ def test_check_says_every_fault_at_once_and_exits_2(tmp_path: Path) -> None:
     assert 'expected a duration such as "20s"' in ended.stderr
     assert "Traceback" not in ended.stderr
 
-    sound = hedgerow("check", config_of(tmp_path, "http://127.0.0.1:9/v1"), SIM_KEY="k")
-    assert (sound.returncode, "1 route over 1 provider" in sound.stdout) == (0, True)
+    for option in ([], ["-c"]):
+        sound = hedgerow("check", *option, config_of(tmp_path, "http://127.0.0.1:9/v1"), SIM_KEY="k")
+        assert (sound.returncode, "1 route over 1 provider" in sound.stdout) == (0, True)
+
+
+def test_check_without_a_file_says_what_the_environment_offers() -> None:
+    """As `serve` would start without one; with no key at all it names the variables that it looks for."""
+    found = hedgerow("check", OPENAI_API_KEY="sk-of-the-test")
+    assert (found.returncode, "the environment: well formed" in found.stdout) == (0, True)
+    assert "sk-of-the-test" not in found.stdout + found.stderr
+    nothing = hedgerow("check")
+    assert (nothing.returncode, "OPENAI_API_KEY" in nothing.stderr) == (2, True)
 
 
 def test_explain_prints_the_plan_and_names_the_nearest_route(tmp_path: Path) -> None:
