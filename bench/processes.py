@@ -38,6 +38,14 @@ class Server:
         """Return the resident memory of the process and its children in bytes."""
         return sum(int(process.memory_info().rss) for process in self._tree())
 
+    def descriptors(self) -> int:
+        """Return the open descriptors of the process and its children."""
+        return sum(int(process.num_fds()) for process in self._tree())
+
+    def threads(self) -> int:
+        """Return the threads of the process and its children."""
+        return sum(int(process.num_threads()) for process in self._tree())
+
     def _tree(self) -> list[psutil.Process]:
         return [self._root, *self._root.children(recursive=True)]
 
