@@ -116,6 +116,7 @@ class Gateway:
         passed = _passed(settings)
         routes = (*settings.routes.values(), *((passed,) if passed else ()))
         self.metrics.know(routes)
+        self.metrics.guard(settings.routes.values())
         self.admission: Admission = Admission(settings.limits) if previous is None else previous.admission
         self.admission.limits = settings.limits
         kept = {} if previous is None else previous.unchanged(settings)

@@ -111,8 +111,8 @@ REDUNDANCY = Board(
             ),
             Panel(
                 "Share of hedges that won", "Few: they start too early to be needed, or too late.", "percentunit",
-                {"{{route}}": f"sum by (route) (rate(hedgerow_hedges_won_total{{{ROUTE}}}[{W}])) / "
-                 f"sum by (route) (rate(hedgerow_hedges_fired_total{{{ROUTE}}}[{W}]))"},
+                {"{{route}}": f"clamp_max(sum by (route) (rate(hedgerow_hedges_won_total{{{ROUTE}}}[{W}])) / "
+                 f"sum by (route) (rate(hedgerow_hedges_fired_total{{{ROUTE}}}[{W}])), 1)"},
             ),
             Panel(
                 "Hedges withheld", "share: the route's part of its requests is used up; slow: everything is; budget: "

@@ -5,8 +5,9 @@ Finding a child by its labels costs more than counting it: nothing here looks on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from gateway.domain import Answer, Price, Route, Target, Usage
 from gateway.engine.events import (
@@ -24,6 +25,7 @@ from gateway.engine.events import (
     Streamed,
     Superseded,
     Verified,
+    Why,
 )
 from gateway.observe.genai import CHAT
 from gateway.observe.residual import Residual
@@ -100,6 +102,23 @@ class RouteCounts:
             for known in (("won", "exact"), ("lost", "exact"), ("lost", "at_least")):
                 self.target[target].tokens[known]
 
+    def foresee(self, route: Route) -> None:
+        """Begin at zero, too, what this configuration may lead to, however rarely."""
+        hedging = route.launch.adaptive or route.launch.stagger < math.inf
+        if hedging:
+            for why in get_args(Why) if route.launch.adaptive else ("budget",):
+                self.hedges_withheld[why]
+        if route.warm:
+            self.stream_rescues["splice"], self.stream_rescues["prefill"]
+        if route.verified:
+            self.verified["agreed"], self.verified["disagreed"]
+        for target in route.targets:
+            self.attempts[target.name, "credential"], self.attempts[target.name, "quota"]
+            if target.retries:
+                self.denied[target.name, "retry"]
+            if hedging:
+                self.denied[target.name, "hedge"]
+
     def serving(self, operation: str) -> RouteCounts:
         """Return the counts of the route's requests of another operation; most children are the same."""
         counts = self._beside.get(operation)
@@ -118,6 +137,9 @@ class RouteCounts:
         """Count dollars at these prices."""
         for counts in (self, *self._beside.values()):
             counts.prices = prices
+        for target in prices:
+            cost = self.target[target].cost
+            cost["won", "exact"], cost["lost", "exact"], cost["lost", "at_least"]
 
     def label(self, target: str) -> str:
         """Return the target's name, or `_other` for one that a request wrote itself."""

@@ -54,6 +54,7 @@ _folding = threading.Lock()
 _MOST_ELSEWHERE = 1024
 """Prices of targets that only requests name: clients could make up any number of them."""
 
+_REFUSALS = ("credential", "quota")
 _STATES = {"closed": 0, "half_open": 1, "open": 2}
 
 
@@ -189,8 +190,16 @@ class Metrics:
             else:
                 counts.know(asked, route.select.name)
             self._routes[route.name] = counts
+            counts.foresee(route)
             for target in asked:
                 self.target_info.labels(target.name, target.provider, target.model).set(1)
+
+    def guard(self, routes: Iterable[Route]) -> None:
+        """Show the circuits and keys of these routes' targets before anything has become of them."""
+        for target in (target for route in routes for target in asked_by(route)):
+            self.breakers.labels(f"{target.provider}/{target.model}")
+            for reason in _REFUSALS:
+                self.disabled.labels(target.provider, reason)
 
     def breaker(self, event: BreakerChanged) -> None:
         """Show the state of a circuit; those of models that only requests name share `_other`."""
@@ -235,7 +244,7 @@ class Metrics:
 
     def key(self, event: KeyDisabled | KeyEnabled) -> None:
         """Say whether a provider's key is in use, and why it is not."""
-        for reason in ("credential", "quota"):
+        for reason in _REFUSALS:
             disabled = isinstance(event, KeyDisabled) and event.reason == reason
             self.disabled.labels(event.provider, reason).set(float(disabled))
 

@@ -306,3 +306,38 @@ def test_restarts_do_not_pile_files_up(tmp_path: Path) -> None:
             pass
         forget(worker.pid, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["counter_dead.db", "histogram_dead.db"]
+
+
+async def test_rare_events_are_series_before_they_happen() -> None:
+    """`increase()` of a series that appears with its first event is 0: what is rare would never be seen.
+
+    A route has those that its configuration can lead to, and no others.
+    """
+    routes = (
+        "  late: {targets: [sim/a, sim/b], launch: hedge}\n"
+        "  warm: {targets: [sim/a, sim/b], standby: warm}\n"
+        "  checked: {targets: [sim/a, sim/b], select: majority, stream: verify}\n"
+        f"  plain: {{targets: [{{model: sim/c, name: c, {PRICED}}}], retries: 0}}"
+    )
+    async with gateways(routes) as running:
+        await eventually(lambda: ("won", "exact") in running.gateway.metrics.listener("plain")._of.target["c"].cost)
+        rare = (
+            ("hedges_withheld", "late", {"why": {"share", "slow", "budget"}}),
+            ("stream_rescues", "warm", {"how": {"splice", "prefill"}}),
+            ("verified", "checked", {"outcome": {"agreed", "disagreed"}}),
+        )
+        found = _series(running)
+        for name, route, words in rare:
+            [(label, values)] = words.items()
+            series = [dict(labels) for metric, *labels in found if metric == f"hedgerow_{name}_total"]
+            assert {(one["route"], one[label]) for one in series} == {(route, value) for value in values}, name
+        attempts = [dict(labels) for metric, *labels in found if metric == "hedgerow_attempts_total"]
+        assert {one["outcome"] for one in attempts if one["target"] == "c"} == {"answered", "credential", "quota"}
+        denied = [dict(labels) for metric, *labels in found if metric == "hedgerow_budget_denied_total"]
+        assert {one["what"] for one in denied if one["target"] == "sim/a"} == {"retry", "hedge"}
+        assert not [one for one in denied if one["target"] == "c"]
+        costs = [dict(labels) for metric, *labels in found if metric == "hedgerow_cost_dollars_total"]
+        fates = {(one["fate"], one["basis"]) for one in costs if one["target"] == "c"}
+        assert fates == {("won", "exact"), ("lost", "exact"), ("lost", "at_least")}
+        assert ("hedgerow_breaker_state", ("target", "sim/a")) in found
+        assert ("hedgerow_key_disabled", ("provider", "sim"), ("reason", "quota")) in found

@@ -35,6 +35,7 @@ bravo: {{answer: Paris, latency: 0.15..0.3, gap: 0.02}}
 tailed: {{answer: Paris, latency: "tail:0.05:0.3:1.5"}}
 charlie: {{answer: Paris, latency: 0.04..0.2, wrong: 0.3, wrong_answers: [Lyon], gap: 0.01}}
 flaky: {{answer: Paris, latency: 0.05, status: 503, rate: 0.3}}
+narrow: {{answer: Paris, latency: 0.3}}
 writer: {{ttft: 0.05..0.2, tokens: 20, gap: 0.005..0.04}}
 cut: {{tokens: 20, gap: 0.01, cut: 5, rate: 0.5}}
 twin: {{ttft: 0.05, tokens: 20, gap: 0.01}}
@@ -48,6 +49,7 @@ providers:
   shut: {{api: openai, base_url: "{upstream}", api_key: refused}}  # a refused key is not called again: it stands alone
   poor: {{api: openai, base_url: "{upstream}"}}
   down: {{api: openai, base_url: "{upstream}"}}
+  small: {{api: openai, base_url: "{upstream}", concurrency: 1}}
 routes:
   race:
     targets:
@@ -85,12 +87,13 @@ routes:
   sole:
     targets: [{{model: shut/locked, name: locked}}, {{model: sim/broken, name: broken}}]
     retries: 0
+  queued: {{targets: [{{model: small/narrow, name: narrow}}]}}
   spare:
     targets: [{{model: shut/locked, name: locked}}, {{model: sim/bravo, name: bravo}}]
     launch: fallback
 """
 TRAFFIC = ("race",) * 6 + ("vote",) * 6 + ("hedge",) * 4 + ("strict",) * 2 + ("spare", "tell") * 2 + ("sole", "nobody")
-TRAFFIC += ("steady", "checked") * 3 + ("unhelped", "storm", "owing")
+TRAFFIC += ("steady", "checked") * 3 + ("unhelped", "storm", "owing") + ("queued",) * 3
 
 needs_prometheus = pytest.mark.skipif(
     not installed(), reason="needs Prometheus and promtool: `make dashboards` installs them"
@@ -178,7 +181,7 @@ def test_every_panel_and_rule_shows_something_under_mixed_load(tmp_path: Path) -
         assert not [rule for rule in server.rules() if rule["health"] != "ok"]
         assert not _silent(server)
         if PICTURES:
-            _draw(server, start, end, Path(PICTURES))
+            _draw(server, start, end - 4, Path(PICTURES))  # while the load still went on
     checked = subprocess.run(["promtool", "check", "metrics"], input=exposed, capture_output=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
