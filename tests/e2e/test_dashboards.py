@@ -24,6 +24,7 @@ from deploy.grafana.boards import BOARDS
 from tests.e2e.test_command import started
 from tests.support.ports import free_port
 from tests.support.prometheus import RULES, Prometheus, installed, prometheus
+from tests.support.simulators import ROOT
 
 PICTURES = os.environ.get("HEDGEROW_PICTURES")
 SECONDS = 90 if PICTURES else 20
@@ -118,6 +119,17 @@ def test_promtool_finds_no_fault(arguments: str) -> None:
         ["promtool", *arguments.split()], cwd=RULES.parent, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_each_alert_fires_in_a_test_and_has_a_line_that_says_what_to_do() -> None:
+    """A rule whose alert was never seen to fire may never fire; whoever is woken by it looks into docs/alerts.md."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+    tests = yaml.safe_load((RULES.parent / "rules_test.yml").read_text())["tests"]
+    checked = [check for test in tests for check in test.get("alert_rule_test", ())]
+    assert {check["alertname"] for check in checked if check["exp_alerts"]} == alerts
+    table = (ROOT / "docs" / "alerts.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == alerts
 
 
 @contextmanager
