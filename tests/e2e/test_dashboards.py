@@ -179,7 +179,7 @@ def test_every_panel_and_rule_shows_something_under_mixed_load(tmp_path: Path) -
     with watched(tmp_path) as (server, url, metrics):
         start = time.time()  # noqa: TID251 -- Prometheus speaks of Unix time
         asyncio.run(load(url, SECONDS))
-        asyncio.run(asyncio.sleep(3))  # the last scrape and the rules over it
+        asyncio.run(asyncio.sleep(5))  # the last scrape and the rules over it
         end = time.time()  # noqa: TID251
         exposed = urlopen(metrics, timeout=10).read()
         empty = [
@@ -193,7 +193,7 @@ def test_every_panel_and_rule_shows_something_under_mixed_load(tmp_path: Path) -
         assert not [rule for rule in server.rules() if rule["health"] != "ok"]
         assert not _silent(server)
         if PICTURES:
-            _draw(server, start, end - 4, Path(PICTURES))  # while the load still went on
+            _draw(server, start, end - 6, Path(PICTURES))  # while the load still went on
     checked = subprocess.run(["promtool", "check", "metrics"], input=exposed, capture_output=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
