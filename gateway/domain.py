@@ -199,6 +199,10 @@ class LiveStream(Protocol):
         """
         ...
 
+    def forget(self) -> None:
+        """Keep no more of what it says, as nobody will `hear` it."""
+        ...
+
     def resume(self, like: bytes, skip: int) -> AsyncIterator[list[bytes]]:
         """Give its events behind the first `skip` characters, as the continuation of a stream that began with `like`.
 

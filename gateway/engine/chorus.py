@@ -118,6 +118,9 @@ class Chorus:
         """Tell nothing: it says more than the text of one choice."""
         return None
 
+    def forget(self) -> None:
+        """Do nothing; each target's stream has been told."""
+
     def resume(self, like: bytes, skip: int) -> AsyncIterator[list[bytes]]:
         """Never asked for, as `hear` tells nothing."""
         raise NotImplementedError

@@ -270,6 +270,8 @@ class _Flight:
             self._request.listen(Failed(outcome, now, duration, cause))
         else:
             self._request.listen(Answered(target.name, now, duration))
+            if self._plan.live and not self._plan.continued and _is_stream((outcome,)):
+                outcome.payload.forget()
         if self._hedges is not None:
             self._hedges.learn(target, outcome, duration, now)
         self._arrivals.append(outcome)

@@ -113,6 +113,9 @@ class Standby:
         """Read on; see `domain.LiveStream`."""
         return await self._stream.hear(count)
 
+    def forget(self) -> None:
+        """Do nothing: what is said is needed to go on from there."""
+
     def resume(self, like: bytes, skip: int) -> AsyncIterator[list[bytes]]:
         """Continue another stream; see `domain.LiveStream`."""
         return self._stream.resume(like, skip)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from fanin import Candidate, flaws
+from fanin import Candidate
 from gateway.domain import Failure, FailureKind, Headers, Target, Usage
 from gateway.errors import StreamBroken
+from gateway.providers.closing import Closing
 from gateway.providers.reading import Choice, Reading, candidate, is_content, thinking, thought_of
 from gateway.providers.splicing import Splice
+from gateway.providers.spoken import Spoken
 
-LOOP = 1024
-"""Events with words; a stream in which so many say nothing but one thing over and over is ended."""
 GRACE = 2.0
 """Seconds after a `finish_reason` that a usage event or the end of the body may still take."""
 PIECE = 64 * 1024
@@ -23,7 +23,7 @@ _WORDLESS = 65_536
 """Events without words that are held for a stream that has not begun; reasoning may come in as many."""
 
 
-class EventStream:
+class EventStream(Closing):
     """The events of one upstream stream (see `domain.LiveStream`); a wire adds how they come in and how it is closed.
 
     Headers, role chunks and pings prove nothing: `commit` reads until an event carries words, a tool call or a refusal.
@@ -36,6 +36,7 @@ class EventStream:
     media: str | None = None
 
     def __init__(self, target: Target) -> None:
+        super().__init__()
         self._target = target
         self._ready: list[bytes] = []
         self._first: Candidate | None = None
@@ -46,10 +47,9 @@ class EventStream:
         self._failure: Failure | None = None
         self._counted: Usage | None = None
         self._deltas = 0
-        self._said: list[str] | None = [""]
-        """The text so far, its beginning in one piece; None once there is more than the text of one choice."""
+        self._said: Spoken | None = Spoken()
+        """The text so far; None once there is more than the text of one choice."""
         self._thoughts: list[str] | None = [] if target.on_reasoning_only == "answer" else None
-        self._callbacks: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
         """When an event with data came last, or since when we wait; infinity while nobody waits for one."""
@@ -100,19 +100,12 @@ class EventStream:
     def _remember(self, text: str | None) -> None:
         """Keep a piece of the text (None: of what is more than the text of one choice); end a stream that is in a loop.
 
-        A loop would go on to the limit, and be paid for. It is long before that is said, as some are asked for: a table
-        of zeros, a rule of dashes.
+        A loop would go on to the limit, and be paid for.
         """
         if text is None:
             self._said = None
-        elif self._said is not None:
-            said = self._said
-            said.append(text)
-            if len(said) > LOOP:
-                lately = "".join(said[1:])
-                said[: LOOP // 2] = ["".join(said[: LOOP // 2])]
-                if flaws.repeats(lately, least=len(lately)):
-                    self._end(self._failed(FailureKind.DEGENERATE, "the answer repeats itself"))
+        elif self._said is not None and self._said.add(text):
+            self._end(self._failed(FailureKind.DEGENERATE, "the answer repeats itself"))
 
     def _end(self, failure: Failure) -> None:
         """Note the end of the stream; after a `finish_reason` the answer is complete, whatever comes then."""
@@ -131,12 +124,17 @@ class EventStream:
     async def hear(self, count: int) -> str | None:
         """Read on until it has said so many characters or is over; return all of it, None where that is not all."""
         while True:
-            said = None if self._said is None or self.wire != "chat" else "".join(self._said)
+            said = None if self._said is None or self.wire != "chat" else self._said.text
             if said is None or len(said) >= count or self._over:
                 return said
             if self._heard == math.inf:
                 self._heard = self._loop.time()
             await self._more()
+
+    def forget(self) -> None:
+        """Keep the text no longer."""
+        if self._said is not None:
+            self._said.forget()
 
     async def resume(self, like: bytes, skip: int) -> AsyncIterator[list[bytes]]:
         """Give the events behind so many characters as the continuation of another stream."""
@@ -151,10 +149,6 @@ class EventStream:
         if self._counted is not None:
             return self._counted
         return Usage(completion=self._deltas, exact=False) if self._deltas else None
-
-    def on_close(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once when the stream is over."""
-        self._callbacks.append(callback)
 
     async def __aiter__(self) -> AsyncIterator[list[bytes]]:
         """Give the data of the events that came together; raise StreamBroken when the upstream broke off."""
@@ -177,9 +171,7 @@ class EventStream:
         try:
             await self._disconnect()
         finally:
-            callbacks, self._callbacks = self._callbacks, []
-            for callback in callbacks:
-                callback()
+            self._closed()
 
 
 def _plain(choice: Choice) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from gateway.domain import Failure, FailureKind, Headers, Outcome, Target
 from gateway.errors import StreamBroken
 from gateway.providers import classify
 from gateway.providers.buffers import Buffers
+from gateway.providers.closing import Closing
 from gateway.providers.error_report import report_of
 from gateway.providers.scrub import scrub
 from gateway.wires.passing import Passing, without
@@ -66,15 +67,15 @@ class Passage:
                 response.close()
 
 
-class PassedAnswer:
+class PassedAnswer(Closing):
     """An answer that is passed back as it comes."""
 
     def __init__(self, target: Target, response: aiohttp.ClientResponse) -> None:
+        super().__init__()
         self.status = response.status
         self.headers: Headers = response.raw_headers
         self._target = target
         self._response = response
-        self._callbacks: list[Callable[[], None]] = []
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Give the bytes; raise StreamBroken when the connection broke inside the body."""
@@ -84,16 +85,10 @@ class PassedAnswer:
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             raise StreamBroken(classify.from_exception(self._target.name, exc)) from exc
 
-    def on_close(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once when the answer is over."""
-        self._callbacks.append(callback)
-
     async def aclose(self) -> None:
         """End the answer; a connection that was read to its end stays in the pool."""
         self._response.close()
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
+        self._closed()
 
 
 async def _refused(target: Target, request: Passing, response: aiohttp.ClientResponse) -> Failure:

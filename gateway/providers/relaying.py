@@ -13,6 +13,7 @@ from fanin import Candidate
 from gateway.domain import Answer, Failure, FailureKind, Headers, Outcome, Target, Usage
 from gateway.errors import StreamBroken
 from gateway.providers import classify
+from gateway.providers.closing import Closing
 from gateway.providers.live import PIECE
 from gateway.providers.reading import candidate, read_chunk
 from gateway.wires.operations import COMPLETIONS, OPERATIONS
@@ -90,7 +91,7 @@ def _facts(body: bytes) -> tuple[str, Usage | None]:
     return told.text or "", Usage(int(prompt or 0), int(completion or 0))
 
 
-class ByteStream:
+class ByteStream(Closing):
     """An answer in bytes of any kind (audio, an image, subtitles, events), passed on as they come.
 
     It enters the ballot with its first bytes and is complete when the body is.
@@ -102,6 +103,7 @@ class ByteStream:
     postscript: Mapping[str, Any] = {}
 
     def __init__(self, target: Target, response: aiohttp.ClientResponse, wire: str) -> None:
+        super().__init__()
         self.wire = wire
         self.media = response.headers.get("content-type", "application/octet-stream")
         self.headers: Headers = response.raw_headers
@@ -109,7 +111,6 @@ class ByteStream:
         self._target = target
         self._response = response
         self._first = b""
-        self._callbacks: list[Callable[[], None]] = []
 
     async def commit(self) -> Candidate | Failure:
         """Wait for the first bytes."""
@@ -132,17 +133,14 @@ class ByteStream:
         """Return None: nobody else could continue it."""
         return None
 
+    def forget(self) -> None:
+        """Do nothing: no text is kept."""
+
     def resume(self, like: bytes, skip: int) -> AsyncIterator[list[bytes]]:  # noqa: ARG002
         """Give the bytes; it is never asked to continue another stream."""
         return aiter(self)
 
-    def on_close(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once when the stream is over."""
-        self._callbacks.append(callback)
-
     async def aclose(self) -> None:
         """End the stream; the upstream stops sending, and a connection that was read to its end stays in the pool."""
         self._response.close()
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
+        self._closed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from fanin import Ballot, Candidate, Rule, Selection, selector
 from gateway.domain import FailureKind
@@ -227,6 +228,37 @@ def test_losing_streams_are_closed_even_when_they_arrive_in_the_same_instant() -
     verdict = run(main())
     assert verdict.selection.winner.target == "a"
     assert closed == ["b"]
+
+
+@pytest.mark.parametrize("continued", [True, False])
+def test_the_text_of_a_stream_is_kept_only_where_another_may_go_on_with_it(*, continued: bool) -> None:
+    """Without standby or prefill nobody ever asks for it, and an open stream should cost little."""
+    forgotten: list[str] = []
+
+    class Stream:
+        usage = None
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def forget(self) -> None:
+            forgotten.append(self.name)
+
+        async def aclose(self) -> None:
+            pass
+
+    scripted = script("a: 1s x | b: 1s y")
+
+    async def call(target, request, deadline):  # type: ignore[no-untyped-def]
+        await asyncio.sleep(1)
+        return Candidate(target.name, "text", payload=Stream(target.name))
+
+    async def main() -> Verdict:
+        plan = replace(scripted.plan(first()), live=True, continued=continued, warm=continued)
+        return await fan_out(plan, scripted.request(), call)
+
+    assert run(main()).selection.winner.target == "a"
+    assert forgotten == ([] if continued else ["a", "b"])
 
 
 def test_tokens_are_booked_to_the_winner_and_to_every_loser_that_answered() -> None:
