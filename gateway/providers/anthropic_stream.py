@@ -19,6 +19,7 @@ from gateway.providers.anthropic_reading import (
     tool_call,
 )
 from gateway.providers.openai_stream import WireStream
+from gateway.wires import legacy_functions
 from gateway.wires.messages_events import ChunksOfEvents
 
 _encode = msgspec.json.Encoder().encode
@@ -92,10 +93,12 @@ class TranslatedStream(MessagesStream):
 
     wire = "chat"
 
-    def __init__(self, target: Target, response: aiohttp.ClientResponse, *, include_usage: bool) -> None:
+    def __init__(self, target: Target, response: aiohttp.ClientResponse, *, include_usage: bool, legacy: bool) -> None:
         super().__init__(target, response)
+        self._legacy = legacy
         created = int(datetime.now(UTC).timestamp())
         self._chunks = ChunksOfEvents(created, include_usage=include_usage)
 
     def _keep(self, data: bytes) -> None:
-        self._ready += [_encode(chunk) for chunk in self._chunks.feed(msgspec.json.decode(data))]
+        chunks = self._chunks.feed(msgspec.json.decode(data))
+        self._ready += [_encode(legacy_functions.answered(chunk) if self._legacy else chunk) for chunk in chunks]

@@ -14,19 +14,18 @@ from yarl import URL
 from gateway.domain import ChatRequest, Deadline, Failure, FailureKind, Native, Outcome, Target
 from gateway.providers.anthropic_reading import COUNT_TOKENS, MESSAGES, read_count, read_message
 from gateway.providers.anthropic_stream import MessagesStream, TranslatedStream
-from gateway.providers.parameters import OPENAI, superfluous, unsupported
+from gateway.providers.parameters import OPENAI, sifted, unsupported
 from gateway.providers.passing import Passage
 from gateway.providers.reading import read_answer
-from gateway.providers.shaping import plain, shaped
+from gateway.providers.shaping import plain, renamed, shaped
 from gateway.providers.upstream import Call, Upstream
 from gateway.settings import ProviderSettings
-from gateway.wires import chat_to_messages, messages_answers
+from gateway.wires import chat_to_messages, legacy_functions, messages_answers
 from gateway.wires.passing import Passing
 from gateway.wires.words import Untranslatable
 
 VERSION = "2023-06-01"
 _BETA = "anthropic-beta"
-_IRRELEVANT = frozenset({"metadata", "stream_options"})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -62,11 +61,11 @@ class AnthropicWire:
         native = request.native
         call: Call | Failure
         if native is not None and native.wire == COUNT_TOKENS:
-            call = Call(self._count_url, outgoing(target, native), read_count, headers=self._headers(request, native))
+            body, _ = outgoing(target, native)
+            call = Call(self._count_url, body, read_count, headers=self._headers(request, native))
         elif native is not None and native.wire == MESSAGES:
             stream = MessagesStream if request.live else None
-            body = outgoing(target, native, live=request.live)
-            dropped = tuple(name for name in native.fields if name in target.drop)
+            body, dropped = outgoing(target, native, live=request.live)
             call = Call(self._url, body, read_message, stream, self._headers(request, native), dropped)
         else:
             call = self._translated(target, request)
@@ -88,12 +87,9 @@ class AnthropicWire:
     def _translated(self, target: Target, request: ChatRequest) -> Call | Failure:
         kept, dropped = shaped(target, request.fields)
         given = plain(kept)
-        wants_usage = bool((given.get("stream_options") or {}).get("include_usage"))
-        given = {
-            name: value
-            for name, value in given.items()
-            if name not in _IRRELEVANT and (name in chat_to_messages.TAKEN or not superfluous(name, value))
-        }
+        options = given.pop("stream_options", None)
+        wants_usage = isinstance(options, Mapping) and bool(options.get("include_usage"))
+        given, unsaid = sifted(given, chat_to_messages.TAKEN)
         foreign = sorted((given.keys() & OPENAI) - chat_to_messages.TAKEN - target.params.keys())
         if foreign and target.on_unsupported == "fail":
             return unsupported(target, foreign[0])
@@ -101,28 +97,33 @@ class AnthropicWire:
         if target.prompt is not None:
             given["messages"] = [{"role": "system", "content": target.prompt}, *given.get("messages", ())]
         try:
-            body = chat_to_messages.request(given)
+            body, lost = chat_to_messages.request(given)
         except Untranslatable as exc:
             return _untranslatable(target, exc)
-        stream = partial(TranslatedStream, include_usage=wants_usage) if request.live else None
+        legacy = legacy_functions.asked(given)
+        stream = partial(TranslatedStream, include_usage=wants_usage, legacy=legacy) if request.live else None
         fields = {"model": target.model, **body, **({"stream": True} if request.live else {})}
-        return Call(self._url, _encode(fields), _completion, stream, request.headers, (*dropped, *foreign))
+        dropped = (*dropped, *unsaid, *foreign, *lost)
+        return Call(self._url, _encode(fields), partial(_completion, legacy=legacy), stream, request.headers, dropped)
 
 
-def outgoing(target: Target, native: Native, *, live: bool = False) -> bytes:
-    """Return the upstream's request: the client's fields in the client's bytes, the target's model, prompt and params.
+def outgoing(target: Target, native: Native, *, live: bool = False) -> tuple[bytes, tuple[str, ...]]:
+    """Return the upstream's request, the client's fields in the client's bytes, and the names of what is not in it.
 
-    The prompt is a system block before all others; `params` are the operator's, in OpenAI's words or Anthropic's.
+    The target's prompt is a system block before all others; its `defaults` and `params` are in OpenAI's words or in
+    Anthropic's.
     """
-    kept = {name: value for name, value in native.fields.items() if name not in target.drop}
+    kept, dropped = renamed(target, native.fields)
     fields: dict[str, Any] = {"model": target.model, **kept}
+    if target.defaults and native.wire == MESSAGES:
+        fields = {**chat_to_messages.parameters(target.defaults), **fields}
     if live:
         fields["stream"] = True
     if target.prompt is not None:
         fields["system"] = _prompted(target.prompt, native.fields.get("system"))
     if target.params and native.wire == MESSAGES:
         fields |= chat_to_messages.parameters(target.params)
-    return _encode(fields)
+    return _encode(fields), dropped
 
 
 def _prompted(prompt: str, system: Raw | None) -> list[Any]:
@@ -134,13 +135,14 @@ def _prompted(prompt: str, system: Raw | None) -> list[Any]:
     return [first, {"type": "text", "text": system}]
 
 
-def _completion(target: Target, body: bytes) -> Outcome:
+def _completion(target: Target, body: bytes, *, legacy: bool) -> Outcome:
     """Read a whole Messages answer as a chat completion."""
     outcome = read_message(target, body)
     if isinstance(outcome, Failure):
         return outcome
     created = int(datetime.now(UTC).timestamp())
-    return read_answer(target, _encode(messages_answers.to_chat(msgspec.json.decode(body), created)))
+    completion = messages_answers.to_chat(msgspec.json.decode(body), created)
+    return read_answer(target, _encode(legacy_functions.answered(completion) if legacy else completion))
 
 
 def _untranslatable(target: Target, exc: Untranslatable) -> Failure:

@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from gateway.domain import ChatRequest, Failure, Target
-from gateway.providers.parameters import OPENAI, superfluous, unsupported
+from gateway.providers.parameters import OPENAI, sifted, unsupported
 from gateway.providers.shaping import plain, shaped
 
 _OTHERS = frozenset({"thinking", "top_k"})
 """Parameters that OpenAI does not have and that litellm translates."""
 
-_ALWAYS = frozenset({"messages", "metadata", "stream_options", "user"})
+_ALWAYS = frozenset({"messages", "stream_options"})
 """What litellm takes for every provider."""
 
 
@@ -40,18 +40,19 @@ def arguments(target: Target, request: ChatRequest, supported: Collection[str]) 
     known = {name: raw for name, raw in given.items() if name in OPENAI | _OTHERS}
     extra = {name: raw for name, raw in given.items() if name not in known}
     values = plain(known)
-    values = {name: value for name, value in values.items() if name in supported or not superfluous(name, value)}
+    metadata = values.get("metadata")
+    values, unsaid = sifted(values, supported)
     foreign = sorted((values.keys() & OPENAI) - _ALWAYS - set(supported) - target.params.keys())
     if foreign and target.on_unsupported == "fail":
         return unsupported(target, foreign[0])
     values = {name: value for name, value in values.items() if name not in foreign}
     if request.logprobs and "logprobs" in supported:
         values["logprobs"] = True
-    values["metadata"] = _texts(values.get("metadata"))
+    values["metadata"] = _texts(metadata)
     values |= target.params
     if target.prompt is not None:
         values["messages"] = [{"role": "system", "content": target.prompt}, *values.get("messages", ())]
-    return Arguments(values, extra, (*dropped, *foreign))
+    return Arguments(values, extra, (*dropped, *unsaid, *foreign))
 
 
 def _texts(metadata: Any) -> dict[str, str]:

@@ -163,7 +163,8 @@ _RESPONSES_WORDS = {"max_completion_tokens": "max_output_tokens", "max_tokens": 
 def outgoing_response(target: Target, native: Native, *, live: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the upstream's request for a response, in the client's bytes, and the names of what is not in it.
 
-    The target's prompt stands before the client's instructions; its params may be named as chat completions name them.
+    The target's prompt stands before the client's instructions; its defaults and params may be named as chat
+    completions name them.
     """
     kept, dropped = shaped(target, native.fields)
     fields: dict[str, Any] = {"model": target.model, **kept}
@@ -172,10 +173,13 @@ def outgoing_response(target: Target, native: Native, *, live: bool) -> tuple[di
     if target.prompt is not None:
         given = msgspec.json.decode(native.fields.get("instructions", Raw(b"null")))
         fields["instructions"] = f"{target.prompt}\n\n{given}" if given else target.prompt
-    for name in target.params:
-        if name == "reasoning_effort":
+    for name in {**target.defaults, **target.params}:
+        wins = name in target.params
+        if name == "reasoning_effort" and name in fields:
             reasoning = msgspec.json.decode(native.fields.get("reasoning", Raw(b"{}"))) or {}
-            fields["reasoning"] = {**reasoning, "effort": fields.pop(name)}
-        elif name in _RESPONSES_WORDS:
-            fields[_RESPONSES_WORDS[name]] = fields.pop(name)
+            effort = {"effort": fields.pop(name)}
+            fields["reasoning"] = {**reasoning, **effort} if wins else {**effort, **reasoning}
+        elif name in _RESPONSES_WORDS and name in fields:
+            value, new = fields.pop(name), _RESPONSES_WORDS[name]
+            fields[new] = value if wins else fields.get(new, value)
     return fields, dropped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from gateway.domain import Failure, FailureKind, Target
@@ -15,33 +15,54 @@ def _set(names: str) -> frozenset[str]:
 OPENAI = _set(
     """
     audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens messages
-    metadata modalities n parallel_tool_calls prediction presence_penalty prompt_cache_key prompt_cache_retention
-    reasoning_effort response_format safety_identifier seed service_tier stop store stream_options temperature
-    tool_choice tools top_logprobs top_p user verbosity web_search_options
+    metadata modalities moderation n parallel_tool_calls prediction presence_penalty prompt_cache_key
+    prompt_cache_options prompt_cache_retention reasoning_effort response_format safety_identifier seed service_tier
+    stop store stream_options temperature tool_choice tools top_logprobs top_p user verbosity web_search_options
     """
 )
 """Every field of a request but `model` and `stream`."""
 
-_BOOKKEEPING = frozenset({"prompt_cache_key", "prompt_cache_retention", "safety_identifier", "service_tier", "store"})
+_BOOKKEEPING = _set(
+    "metadata prompt_cache_key prompt_cache_options prompt_cache_retention safety_identifier service_tier store user"
+)
 """Fields that change nothing about the answer: no reason to lose a provider that does not know them."""
 
 _NEUTRAL: Mapping[str, Any] = {
     "frequency_penalty": 0,
+    "function_call": "auto",
     "logit_bias": {},
     "logprobs": False,
     "modalities": ["text"],
     "n": 1,
     "parallel_tool_calls": True,
     "presence_penalty": 0,
+    "response_format": {"type": "text"},
+    "service_tier": "auto",
+    "store": False,
+    "temperature": 1,
+    "tool_choice": "auto",
     "top_logprobs": 0,
+    "top_p": 1,
     "verbosity": "medium",
 }
 """Values that say what happens anyway: OpenAI's defaults."""
 
 
-def superfluous(name: str, value: Any) -> bool:
-    """Whether a field changes nothing about the answer, so that a provider without it can be asked all the same."""
-    return name in _BOOKKEEPING or (name in _NEUTRAL and value == _NEUTRAL[name])
+def sifted(values: Mapping[str, Any], taken: Collection[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the fields without those that change nothing about the answer and that a provider does not take.
+
+    Beside them come the names of those left out that the client should hear of: all but defaults.
+    """
+    kept: dict[str, Any] = {}
+    unsaid = []
+    for name, value in values.items():
+        if name not in taken and name in _NEUTRAL and value == _NEUTRAL[name]:
+            continue
+        if name not in taken and name in _BOOKKEEPING:
+            unsaid.append(name)
+        else:
+            kept[name] = value
+    return kept, tuple(unsaid)
 
 
 def unsupported(target: Target, name: str) -> Failure:

@@ -33,19 +33,28 @@ def shaped(target: Target, fields: Mapping[str, Any]) -> tuple[dict[str, Any], t
     """Return the fields for a target, in their order, and the names of those that it is not told.
 
     `drop` and `rename` are about the client's fields, `defaults` fill in what it left out, `params` are the operator's
-    and win over everything. A field whose new name the client has sent as well keeps its old one: two values cannot
-    both be meant.
+    and win over everything.
     """
-    if not (target.drop or target.rename or target.defaults):
-        return {**fields, **target.params}, ()
-    dropped = tuple(name for name in fields if name in target.drop)
+    kept, dropped = renamed(target, fields)
+    if target.defaults:
+        missing = {name: value for name, value in target.defaults.items() if _TWINS.get(name) not in kept}
+        kept = {**missing, **kept}
+    return {**kept, **target.params}, dropped
+
+
+def renamed(target: Target, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Return the client's fields under a target's names, and the names of those that it is not told.
+
+    A field whose new name the client has sent as well keeps its old one: two values cannot both be meant.
+    """
+    if not (target.drop or target.rename):
+        return fields, ()
     kept = {
         name if (new := target.rename.get(name, name)) in fields else new: value
         for name, value in fields.items()
         if name not in target.drop
     }
-    missing = {name: value for name, value in target.defaults.items() if _TWINS.get(name) not in kept}
-    return {**missing, **kept, **target.params}, dropped
+    return kept, tuple(name for name in fields if name in target.drop)
 
 
 def plain(fields: Mapping[str, Any]) -> dict[str, Any]:

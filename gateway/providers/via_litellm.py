@@ -26,6 +26,7 @@ from gateway.providers.live import GRACE, EventStream
 from gateway.providers.reading import read_answer, read_chunk
 from gateway.providers.wiretap import Wiretap, tapped_session
 from gateway.settings import ProviderSettings
+from gateway.wires import legacy_functions
 
 _encode = msgspec.json.Encoder().encode
 
@@ -62,10 +63,15 @@ def _litellm() -> Any:
     return litellm
 
 
+_NAMED_ONLY = dict.fromkeys(("gemini", "vertex_ai", "vertex_ai_beta"), frozenset({"parallel_tool_calls"}))
+"""What litellm says that it translates, and leaves out."""
+
+
 @functools.lru_cache(maxsize=1024)
 def _parameters(api: str, model: str) -> frozenset[str]:
     """Return the OpenAI parameters that litellm can translate for a model."""
-    return frozenset(_litellm().get_supported_openai_params(model=f"{api}/{model}", custom_llm_provider=api) or ())
+    named = _litellm().get_supported_openai_params(model=f"{api}/{model}", custom_llm_provider=api) or ()
+    return frozenset(named) - _NAMED_ONLY.get(api, frozenset())
 
 
 class LitellmProvider:
@@ -108,16 +114,18 @@ class LitellmProvider:
 
     async def _ask(self, target: Target, request: ChatRequest, prepared: Arguments, tap: Wiretap) -> Outcome:
         handed_over = False
+        legacy = legacy_functions.asked(prepared.keywords)
         try:
             answer = await _litellm().acompletion(**prepared.keywords)
             if request.live:
                 stream = LitellmStream(target, request, answer, tap)
                 stream.dropped = prepared.dropped
+                stream.legacy = legacy
                 outcome = await stream.commit()
                 handed_over = isinstance(outcome, Candidate)
                 return outcome
             fields = litellm_shape.completion(answer.model_dump())
-            outcome = read_answer(target, _encode(fields))
+            outcome = read_answer(target, _encode(legacy_functions.answered(fields) if legacy else fields))
             if isinstance(outcome, Candidate):
                 outcome.payload.dropped = prepared.dropped
             return tap.failure or outcome if isinstance(outcome, Failure) else outcome
@@ -198,6 +206,9 @@ class LitellmStream(EventStream):
     litellm ends every stream with a `finish_reason`, also one that broke off: only one that it received counts.
     """
 
+    legacy = False
+    """Whether the client has `functions` and reads no `tool_calls`."""
+
     def __init__(self, target: Target, request: ChatRequest, chunks: Any, tap: Wiretap) -> None:
         super().__init__(target)
         self._chunks = chunks
@@ -228,7 +239,8 @@ class LitellmStream(EventStream):
     def _take(self, chunk: Mapping[str, Any]) -> None:
         if any(choice.get("finish_reason") for choice in chunk["choices"]) and not self._complete:
             raise StopAsyncIteration
-        data = _encode(litellm_shape.chunk(chunk))
+        fields = litellm_shape.chunk(chunk)
+        data = _encode(legacy_functions.answered(fields) if self.legacy else fields)
         reading = read_chunk(data)
         if reading is None:
             raise ValueError("litellm made a chunk that is none")

@@ -6,10 +6,23 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gateway.wires.words import Fields, Untranslatable, budget, data_url, mapping, mappings, of_data_url, read, text
+from gateway.wires.words import (
+    Fields,
+    Untranslatable,
+    budget,
+    data_url,
+    mapping,
+    mappings,
+    of_data_url,
+    read,
+    refuse_choice,
+    text,
+)
 
 MAX_TOKENS = 8192
 """What is asked for where the client names no limit: Anthropic demands one."""
+LEAST_THINKING = 1024
+"""The smallest budget of thinking that Anthropic takes."""
 
 _SAME = ("temperature", "top_p")
 _TRANSLATED = frozenset(
@@ -25,20 +38,37 @@ TAKEN = _TRANSLATED
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
-def request(given: Fields) -> Fields:
-    """Return the Messages request that means the same as a chat completion request.
+def request(given: Fields) -> tuple[Fields, tuple[str, ...]]:
+    """Return the Messages request that means the same as a chat completion request, and the names of what is not in it.
 
     What is no field of OpenAI's (`thinking`, `top_k`, ...) passes as it is. Raises Untranslatable for parts that
     Anthropic has nothing like.
     """
-    system, messages = _conversation(mappings(given.get("messages", []), "messages"))
+    said = mappings(given.get("messages", []), "messages")
+    system, messages = _conversation(said)
     made: Fields = {"messages": messages, **parameters(given)}
     made.setdefault(
         "max_tokens", MAX_TOKENS + int(mapping(made.get("thinking", {}), "thinking").get("budget_tokens", 0))
     )
     if system:
-        made["system"] = system[0]["text"] if len(system) == 1 else system
-    return made
+        made["system"] = system[0]["text"] if len(system) == 1 and len(system[0]) == 2 else system
+    unsaid = {*_unsaid(said)}
+    if "user" in given and "safety_identifier" in given:
+        unsaid.add("safety_identifier")
+    if "thinking" not in made and budget(given.get("reasoning_effort", "none")):
+        unsaid.add("reasoning_effort")  # the limit leaves no room for thinking
+    return made, tuple(sorted(unsaid))
+
+
+def _unsaid(messages: list[Mapping[str, Any]]) -> Iterator[str]:
+    """Give the names of what messages say beside their words and Anthropic has no place for."""
+    for message in messages:
+        if message.get("name") and message.get("role") != "function":
+            yield "messages.name"
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            if part.get("type") == "image_url" and part["image_url"].get("detail", "auto") != "auto":
+                yield "messages.image_url.detail"
 
 
 def parameters(given: Mapping[str, Any]) -> Fields:
@@ -57,14 +87,19 @@ def parameters(given: Mapping[str, Any]) -> Fields:
     if tools:
         made["tools"] = tools
         made |= _tool_choice(given)
-    made |= _thinking(given.get("reasoning_effort"))
+    else:
+        refuse_choice(given.get("tool_choice", given.get("function_call")))
+    made |= _thinking(given.get("reasoning_effort"), limit)
     made |= _format(mapping(given.get("response_format", {}), "response_format"))
     return made | {name: value for name, value in given.items() if name not in _TRANSLATED}
 
 
-def _thinking(effort: Any) -> Fields:
-    tokens = budget(effort) if isinstance(effort, str) else None
-    return {} if tokens is None else {"thinking": {"type": "enabled", "budget_tokens": tokens}}
+def _thinking(effort: Any, limit: Any) -> Fields:
+    """Return what an effort means: at most half of a limit that is smaller, as Anthropic refuses what does not fit."""
+    tokens = budget(effort or "none")
+    if isinstance(limit, int) and limit <= tokens:
+        tokens = limit // 2
+    return {"thinking": {"type": "enabled", "budget_tokens": tokens}} if tokens >= LEAST_THINKING else {}
 
 
 def _format(wanted: Mapping[str, Any]) -> Fields:
@@ -75,13 +110,16 @@ def _format(wanted: Mapping[str, Any]) -> Fields:
         case "json_object":
             cure = "ask for a `json_schema` instead"
             raise Untranslatable(f"Anthropic has nothing like the `json_object` format; {cure}.", "response_format")
-    return {}
+        case None | "text":
+            return {}
+        case kind:
+            raise Untranslatable(f"Anthropic has nothing like the format `{kind}`.", "response_format")
 
 
 def _tool(tool: Mapping[str, Any]) -> Fields:
     if tool.get("type", "function") != "function":
         raise Untranslatable(f"Anthropic has no tool of type `{tool.get('type')}`; offer it as a function.", "tools")
-    return _function(mapping(tool.get("function"), "tools"))
+    return _function(mapping(tool.get("function"), "tools")) | _cached(tool)
 
 
 def _function(function: Mapping[str, Any]) -> Fields:
@@ -98,8 +136,11 @@ def _tool_choice(given: Mapping[str, Any]) -> Fields:
             raise Untranslatable("Anthropic has nothing like this `tool_choice`; name one function.", "tool_choice")
         choice = {"type": "tool", "name": named["name"]}
     else:
-        choice = {"type": _CHOICES[wanted]} if wanted in _CHOICES else {}
-    if given.get("parallel_tool_calls") is False and choice.get("type") != "none":
+        if wanted is not None and wanted not in _CHOICES:
+            raise Untranslatable(f"Anthropic has nothing like the `tool_choice` `{wanted}`.", "tool_choice")
+        choice = {} if wanted is None else {"type": _CHOICES[wanted]}
+    alone = given.get("parallel_tool_calls") is False or "tools" not in given  # a `function_call` is one
+    if alone and choice.get("type") != "none":
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
     return {"tool_choice": choice} if choice else {}
 
@@ -121,19 +162,25 @@ def _conversation(messages: list[Mapping[str, Any]]) -> tuple[list[Fields], list
                     turns[-1]["content"].append(result)
                 else:
                     turns.append({"role": "user", "content": [result]})
-            case _:
+            case "user":
                 said = [*_content(message.get("content"))]
                 if turns and turns[-1]["role"] == "user":
                     turns[-1]["content"] += said
                 else:
                     turns.append({"role": "user", "content": said})
+            case role:
+                raise Untranslatable(f"Anthropic has nothing like a message of role `{role}`.", "messages")
     return system, turns
 
 
 def _assistant(message: Mapping[str, Any]) -> Iterator[Fields]:
+    if message.get("audio"):
+        raise Untranslatable("What a model said aloud is at its provider; send its transcript as text.", "messages")
     yield from message.get("thinking_blocks") or ()
     yield from _content(message.get("content") or message.get("refusal"))
     for call in message.get("tool_calls") or ():
+        if call.get("type", "function") != "function":
+            raise Untranslatable(f"Anthropic has nothing like a call of type `{call['type']}`.", "messages")
         function = mapping(call.get("function"), "messages")
         yield {
             "type": "tool_use",
@@ -157,18 +204,24 @@ def _content(content: Any) -> Iterator[Fields]:
         match part.get("type"):
             case "text":
                 if part.get("text"):
-                    yield {key: part[key] for key in ("type", "text", "cache_control") if key in part}
+                    yield {"type": "text", "text": part["text"], **_cached(part)}
             case "image_url":
                 yield {
                     "type": "image",
                     "source": _source(text(mapping(part["image_url"], "messages").get("url"), "messages")),
+                    **_cached(part),
                 }
             case "file":
-                yield _document(mapping(part.get("file"), "messages"))
+                yield _document(mapping(part.get("file"), "messages")) | _cached(part)
             case "refusal":
                 yield {"type": "text", "text": part.get("refusal")}
             case kind:
                 raise Untranslatable(f"Anthropic has nothing like a content part of type `{kind}`.", "messages")
+
+
+def _cached(part: Mapping[str, Any]) -> Fields:
+    """Return the mark of Anthropic's prompt cache, which clients put into OpenAI's words, too."""
+    return {"cache_control": part["cache_control"]} if "cache_control" in part else {}
 
 
 def _source(url: str) -> Fields:

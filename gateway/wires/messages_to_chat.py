@@ -16,6 +16,7 @@ from gateway.wires.words import (
     effort,
     mapping,
     mappings,
+    refuse_choice,
     text,
     written,
 )
@@ -25,13 +26,20 @@ LONGEST_USER = 64
 
 _SAME = ("temperature", "top_p")
 _UNSAID = frozenset(
-    {"cache_control", "context_management", "inference_geo", "metadata", "service_tier", "thinking", "top_k"}
+    {
+        *("cache_control", "compaction", "context_management", "diagnostics", "fallback_credit_token", "fallbacks"),
+        *("inference_geo", "metadata", "service_tier", "speed", "thinking", "top_k", "user_profile_id", "workspace_id"),
+    }
 )
 """What has no equal and does not change what is asked; named to the client as dropped where it was sent."""
 
 _TRANSLATED = frozenset(
-    {*_SAME, "max_tokens", "messages", "output_config", "stop_sequences", "system", "tool_choice", "tools"}
+    {
+        *(*_SAME, "max_tokens", "messages", "output_config", "output_format", "stop_sequences", "system"),
+        *("tool_choice", "tools"),
+    }
 )
+_TOOL = frozenset({"cache_control", "description", "input_schema", "name", "strict", "type"})
 _ONLY_THERE = "only a target of Anthropic's can serve it: ask a route whose targets all are"
 
 
@@ -42,7 +50,7 @@ def request(fields: Mapping[str, Raw], *, stream: bool) -> tuple[Fields, tuple[s
     chat completions cannot say.
     """
     given = decoded(fields)
-    for name in ("container", "mcp_servers"):
+    for name in ("container", "mcp_servers", "thread"):
         if given.pop(name, None):
             raise Untranslatable(f"`{name}` cannot be translated; {_ONLY_THERE}.", name)
     made: Fields = {"messages": [*_system(given.get("system")), *_messages(given.get("messages", []))]}
@@ -54,12 +62,16 @@ def request(fields: Mapping[str, Raw], *, stream: bool) -> tuple[Fields, tuple[s
     if given.get("tools"):
         made["tools"] = [_tool(tool) for tool in mappings(given["tools"], "tools")]
         made |= _tool_choice(mapping(given.get("tool_choice", {}), "tool_choice"))
-    made |= _output(mapping(given.get("output_config", {}), "output_config"))
-    dropped = set(given.keys() & _UNSAID)
+    else:
+        refuse_choice(given.get("tool_choice"))
+    # Before it was a part of `output_config` the format was a field of its own.
+    made |= _output({"format": given.get("output_format"), **mapping(given.get("output_config", {}), "output_config")})
+    dropped = {*(given.keys() & _UNSAID), *_unsaid(given)}
     thinking = mapping(given.get("thinking", {}), "thinking")
     if "budget_tokens" in thinking and thinking.get("type") == "enabled":
         made.setdefault("reasoning_effort", effort(int(thinking["budget_tokens"])))
-    dropped.discard("thinking")
+    if "reasoning_effort" in made:
+        dropped.discard("thinking")
     user = mapping(given.get("metadata", {}), "metadata").get("user_id")
     if isinstance(user, str) and len(user) <= LONGEST_USER:
         made["user"] = user
@@ -68,6 +80,36 @@ def request(fields: Mapping[str, Raw], *, stream: bool) -> tuple[Fields, tuple[s
         made["stream_options"] = {"include_usage": True}  # Anthropic's streams always tell it
     made |= {name: value for name, value in given.items() if name not in _TRANSLATED | _UNSAID}
     return made, tuple(sorted(dropped))
+
+
+def _unsaid(given: Mapping[str, Any]) -> Iterator[str]:
+    """Give the names of what stands inside of fields and has no equal."""
+    yield from (f"output_config.{name}" for name in given.get("output_config", {}) if name not in {"effort", "format"})
+    for tool in given.get("tools", ()):
+        yield from (f"tools.{name}" for name in tool if name not in _TOOL)
+        yield from _marks(tool)
+    contents = [given.get("system"), *(message.get("content") for message in given.get("messages", ()))]
+    for content in contents:
+        for block in content if isinstance(content, list) else ():
+            yield from _marks(block)
+
+
+def _marks(block: Mapping[str, Any]) -> Iterator[str]:
+    """Give the names of what one block says beside its words."""
+    if "cache_control" in block:
+        yield "cache_control"
+    match block.get("type"):
+        case "document":
+            if block.get("context"):
+                yield "messages.context"
+            if (block.get("citations") or {}).get("enabled"):
+                yield "messages.citations"
+        case "tool_result":
+            if block.get("is_error"):
+                yield "messages.is_error"
+            inner = block.get("content")
+            for item in inner if isinstance(inner, list) else ():
+                yield from _marks(item)
 
 
 def _system(system: Any) -> Iterator[Fields]:
@@ -94,8 +136,10 @@ def _messages(messages: Any) -> Iterator[Fields]:
             yield _assistant(blocks)
         elif message.get("role") == "system":
             yield {"role": "system", "content": _joined(content, "messages")}
-        else:
+        elif message.get("role") == "user":
             yield from _user(blocks)
+        else:
+            raise Untranslatable(f"A message of role `{message.get('role')}` cannot be translated.", "messages")
 
 
 def _assistant(blocks: list[Mapping[str, Any]]) -> Fields:
@@ -198,6 +242,8 @@ def _tool_choice(choice: Mapping[str, Any]) -> Fields:
             made["tool_choice"] = "required"
         case "tool":
             made["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
+        case kind if kind is not None:
+            raise Untranslatable(f"The `tool_choice` of type `{kind}` cannot be translated.", "tool_choice")
     if "disable_parallel_tool_use" in choice:
         made["parallel_tool_calls"] = not choice["disable_parallel_tool_use"]
     return made
@@ -207,8 +253,10 @@ def _output(config: Mapping[str, Any]) -> Fields:
     made: Fields = {}
     if (word := config.get("effort")) is not None:
         made["reasoning_effort"] = "xhigh" if word == "max" else word
-    wanted = config.get("format")
-    if isinstance(wanted, Mapping) and wanted.get("type") == "json_schema":
+    wanted = mapping(config.get("format") or {}, "output_config")
+    if wanted.get("type") not in {None, "json_schema"}:
+        raise Untranslatable(f"The format `{wanted['type']}` cannot be translated; {_ONLY_THERE}.", "output_config")
+    if wanted:
         schema = {"name": "answer", "schema": wanted.get("schema"), "strict": True}
         made["response_format"] = {"type": "json_schema", "json_schema": schema}
     return made

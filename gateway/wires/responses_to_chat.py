@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from gateway.wires.words import Fields, Untranslatable, decoded, mapping, mappings, text
+from gateway.wires.words import Fields, Untranslatable, decoded, mapping, mappings, refuse_choice, text
 
 LOGPROBS = "message.output_text.logprobs"
 
@@ -25,6 +25,7 @@ _TRANSLATED = frozenset(
         *("stream_options", "text", "tool_choice", "tools", "top_logprobs"),
     }
 )
+_TOOL = ("type", "name", "description", "parameters", "strict", "format")
 _STATEFUL = {
     "previous_response_id": "send the whole conversation as `input`",
     "conversation": "send the whole conversation as `input`",
@@ -68,6 +69,7 @@ def request(fields: Mapping[str, Raw], *, stream: bool) -> tuple[Fields, tuple[s
         if "tool_choice" in given:
             made["tool_choice"] = _tool_choice(given["tool_choice"])
     else:
+        refuse_choice(given.get("tool_choice"))
         made.pop("parallel_tool_calls", None)  # OpenAI refuses it without tools
     made |= _text(mapping(given.get("text", {}), "text"))
     if effort := mapping(given.get("reasoning", {}), "reasoning").get("effort"):
@@ -77,7 +79,16 @@ def request(fields: Mapping[str, Raw], *, stream: bool) -> tuple[Fields, tuple[s
     if stream:
         made["stream_options"] = {"include_usage": True}  # the last event of a Responses stream always tells it
     made |= {name: value for name, value in given.items() if name not in _TRANSLATED | _UNSAID}
-    return made, tuple(sorted(given.keys() & _UNSAID))
+    return made, tuple(sorted({*(given.keys() & _UNSAID), *_unsaid(given)}))
+
+
+def _unsaid(given: Mapping[str, Any]) -> Iterator[str]:
+    """Give the names of what stands inside of fields and has no equal."""
+    yield from ("include" for each in given.get("include", ()) if each != LOGPROBS)
+    told = given.get("reasoning", {}).items()
+    yield from (f"reasoning.{name}" for name, value in told if name != "effort" and value is not None)
+    for tool in given.get("tools", ()):
+        yield from (f"tools.{name}" for name, value in tool.items() if name not in _TOOL and value)
 
 
 def _instructions(instructions: Any) -> Iterator[Fields]:
@@ -187,8 +198,7 @@ def _part(part: Mapping[str, Any]) -> Fields:
 
 
 def _tool(tool: Mapping[str, Any]) -> Fields:
-    names = ("name", "description", "parameters", "strict", "format")
-    told = {name: tool[name] for name in names if tool.get(name) is not None}
+    told = {name: tool[name] for name in _TOOL if name != "type" and tool.get(name) is not None}
     if tool.get("type") == "function":
         return {"type": "function", "function": told}
     if told.get("format", {}).get("type") == "grammar":
@@ -217,4 +227,6 @@ def _text(wanted: Mapping[str, Any]) -> Fields:
         made["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif shape.get("type") == "json_object":
         made["response_format"] = {"type": "json_object"}
+    elif shape.get("type") not in {None, "text"}:
+        raise Untranslatable(f"The format `{shape['type']}` cannot be translated; {_ONLY_THERE}.", "text")
     return made

@@ -46,6 +46,12 @@ def text(value: object, param: str) -> str:
     return value
 
 
+def refuse_choice(choice: object) -> None:
+    """Raise Untranslatable for a choice that demands a tool, where none is offered."""
+    if (choice.get("type") if isinstance(choice, Mapping) else choice) not in {None, "auto", "none"}:
+        raise Untranslatable("`tool_choice` demands a tool, and `tools` offers none.", "tool_choice")
+
+
 def _shown(value: object) -> str:
     return msgspec.json.encode(value).decode()[:60]
 
@@ -84,12 +90,15 @@ def of_data_url(url: str) -> tuple[str, str] | None:
     return head[5:-7].partition(";")[0], data
 
 
-_BUDGETS = {"low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
+_BUDGETS = {"none": 0, "minimal": 0, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 
 
-def budget(effort: str) -> int | None:
-    """Return the tokens of thinking that a reasoning effort means; None for `none`, `minimal` and unknown words."""
-    return _BUDGETS.get(effort)
+def budget(effort: object) -> int:
+    """Return the tokens of thinking that a reasoning effort means; raises Untranslatable for a word that is none."""
+    if not isinstance(effort, str) or effort not in _BUDGETS:
+        expected = ", ".join(f"`{word}`" for word in _BUDGETS)
+        raise Untranslatable(f"`reasoning_effort` is {_shown(effort)}, expected one of {expected}.", "reasoning_effort")
+    return _BUDGETS[effort]
 
 
 def effort(tokens: int) -> str:

@@ -253,3 +253,32 @@ async def test_a_stream_without_its_last_event_is_complete_all_the_same() -> Non
 
     assert reply.body.endswith(b"data: [DONE]\n\n")
     assert b'"error"' not in reply.body
+
+
+FUNCTION = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+
+
+async def test_a_client_of_legacy_functions_reads_a_function_call() -> None:
+    """Who sends `functions` reads no `tool_calls`, whole or streamed, and has room for one call."""
+    call = anthropic_server.tool_use("weather", {"city": "Paris"})
+    whole = anthropic_server.message(call, stop_reason="tool_use")
+    async with upstream(whole) as (running, server):
+        completion = await running.client().chat.completions.create(model="one", messages=HELLO, functions=[FUNCTION])
+        assert server.received[0].json["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
+    [choice] = completion.choices
+    assert (choice.finish_reason, choice.message.tool_calls) == ("function_call", None)
+    assert choice.message.function_call is not None
+    assert choice.message.function_call.name == "weather"
+    assert json.loads(choice.message.function_call.arguments) == {"city": "Paris"}
+
+    live = anthropic_server.stream(anthropic_server.frames(call, stop_reason="tool_use"))
+    async with upstream(live) as (running, _):
+        stream = await running.client().chat.completions.create(
+            model="one", messages=HELLO, functions=[FUNCTION], stream=True
+        )
+        choices = [chunk.choices[0] async for chunk in stream]
+    told = [choice.delta.function_call for choice in choices if choice.delta.function_call]
+    assert [part.name for part in told if part.name] == ["weather"]
+    assert json.loads("".join(part.arguments or "" for part in told)) == {"city": "Paris"}
+    assert choices[-1].finish_reason == "function_call"
+    assert not any(choice.delta.tool_calls for choice in choices)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from tests.support import anthropic_server
 from tests.support.gateways import gateways
+from tests.support.wire_server import Reply as Answer
+from tests.support.wire_server import WireServer
 
 pytestmark = pytest.mark.anyio
 
@@ -143,3 +148,35 @@ async def test_what_has_an_effect_besides_its_answer_is_not_raced(name: str, val
                 assert "launch: fallback" in error["message"]
         harmless = {"store": False, "tools": HOSTED[:1], "web_search_options": None}
         assert (await running.post({"model": "race", "messages": HELLO, **harmless})).status == 200
+
+
+async def test_a_target_s_names_and_defaults_hold_where_its_own_dialect_is_spoken() -> None:
+    """Defaults in OpenAI's words become the dialect's own, and the client's word stands where it has said one."""
+    target = "{model: own/m, rename: {speed: pace}, drop: [top_k], defaults: {stop: END, temperature: 0.5}}"
+    said = anthropic_server.message(anthropic_server.text("Paris"))
+    async with WireServer(lambda _: said) as server:
+        head = f"  own: {{api: anthropic, base_url: '{server.url}', api_key: sk-ant-canary}}"
+        async with gateways(_route(target), head=head) as running:
+            asked = {"model": "one", "max_tokens": 9, "messages": HELLO, "speed": "fast", "top_k": 1}
+            reply = await running.post({**asked, "temperature": 0}, "/v1/messages")
+        [received] = server.received
+    given = {"max_tokens": 9, "messages": HELLO, "pace": "fast", "temperature": 0, "stop_sequences": ["END"]}
+    assert received.json == {"model": "m", **given}
+    assert reply.headers["x-hedgerow-dropped"] == "top_k"
+
+
+async def test_a_target_s_defaults_hold_for_responses_in_their_words() -> None:
+    """The same for a target that has `/v1/responses`: no chat parameter goes where it would be refused."""
+    target = "{model: own/m, defaults: {max_tokens: 9, reasoning_effort: low}}"
+    body = {"id": "r", "status": "completed", "output": [{"type": "message", "content": [{"text": "Paris"}]}]}
+    async with WireServer(lambda _: Answer(body=json.dumps(body).encode())) as server:
+        head = f"  own: {{api: openai, base_url: '{server.url}', responses: true}}"
+        async with gateways(_route(target), head=head) as running:
+            asked = {"model": "one", "input": "Hello", "store": False}
+            await running.post(asked, "/v1/responses")
+            own = {"max_output_tokens": 7, "reasoning": {"effort": "high", "summary": "auto"}}
+            await running.post({**asked, **own}, "/v1/responses")
+        first, second = (received.json for received in server.received)
+    given = {"model": "m", "input": "Hello", "store": False}
+    assert first == {**given, "max_output_tokens": 9, "reasoning": {"effort": "low"}}
+    assert second == {**given, **own}

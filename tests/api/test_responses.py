@@ -181,7 +181,7 @@ async def test_the_shape_that_codex_sends_is_understood() -> None:
         [received] = running.received()
 
     assert read(reply.body)[-1]["type"] == "response.completed"
-    assert reply.headers["x-hedgerow-dropped"] == "client_metadata"
+    assert reply.headers["x-hedgerow-dropped"] == "client_metadata,include,reasoning.summary"
     calls = [
         {"id": "c1", "type": "function", "function": {"name": "shell", "arguments": "{}"}},
         {"id": "c2", "type": "custom", "custom": {"name": "apply_patch", "input": "*** Begin"}},

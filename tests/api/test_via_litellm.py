@@ -186,6 +186,21 @@ async def test_a_parameter_without_translation_is_the_callers_matter(upstream: U
     assert upstream.server.received == []
 
 
+@pytest.mark.parametrize("live", [False, True], ids=["whole", "stream"])
+async def test_a_client_of_legacy_functions_reads_a_function_call(upstream: Upstream, live: bool) -> None:
+    """Who sends `functions` reads no `tool_calls`."""
+    call = gemini.content(gemini.function_call("get_weather", {"city": "Paris"}))
+    reply = gemini.stream([call]) if live else gemini.answer(call)
+    candidate = await upstream.ask(FLASH, ask(live=live, functions=[TOOL["function"]]), reply)
+    assert [called.name for called in candidate.tool_calls] == ["get_weather"]
+    heard = await events(candidate) if live else [fields(candidate)]
+    choices = [choice for each in heard for choice in each["choices"]]
+    told = [(choice.get("message") or choice["delta"]) for choice in choices]
+    assert not any(said.get("tool_calls") for said in told)
+    assert [said["function_call"]["name"] for said in told if said.get("function_call")] == ["get_weather"]
+    assert choices[-1]["finish_reason"] == "function_call"
+
+
 async def test_bookkeeping_and_defaults_never_cost_a_provider(upstream: Upstream) -> None:
     """Fields that change nothing about the answer are left out where a provider does not know them."""
     request = ask(
