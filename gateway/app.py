@@ -39,6 +39,7 @@ from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
 from gateway.settings import ProviderSettings, Settings
 from gateway.wires.operations import OPERATIONS
+from gateway.wires.passing import ANY_MODEL
 from gateway.wires.passing import ROUTE as PASSED
 
 SAMPLE_EVERY = 0.5
@@ -317,7 +318,7 @@ def _passed(settings: Settings) -> Route | None:
     name = settings.passthrough
     if name is None:
         return None
-    return Route(PASSED, (Target(name, name, "*", timeout=LONGEST),), Launch(), build("first"))
+    return Route(PASSED, (Target(name, name, ANY_MODEL, timeout=LONGEST),), Launch(), build("first"))
 
 
 def _provider(settings: ProviderSettings) -> Provider:

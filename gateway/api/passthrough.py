@@ -18,7 +18,7 @@ from gateway.api.exchange import ClientGone, Exchange
 from gateway.domain import Caller, FailureKind, Target
 from gateway.engine.events import Answered, Failed, Finished, Launched, Observer
 from gateway.errors import AllTargetsFailed, HedgerowError, Refused, StreamBroken
-from gateway.wires.passing import ROUTE, TAKEN, Passing, behind, below
+from gateway.wires.passing import OPERATION, ROUTE, TAKEN, Passing, behind, below
 
 LONGEST = 3600.0
 """Seconds until the answer begins, for a large file over a slow line."""
@@ -29,12 +29,14 @@ class Passthrough:
 
     dialect = OpenAIErrors()
 
-    def __init__(self, target: Target, call: Caller, observe: Callable[[str, str], Observer], largest: int) -> None:
+    def __init__(
+        self, target: Target, call: Caller, observe: Callable[[str, str, str], Observer], largest: int
+    ) -> None:
         self._target, self._call, self._observe, self._largest = target, call, observe, largest
 
     async def __call__(self, exchange: Exchange) -> None:
         """Serve one request."""
-        say, status, told = self._observe(ROUTE, exchange.id), 500, None
+        say, status, told = self._observe(ROUTE, exchange.id, OPERATION), 500, None
         try:
             upload = Upload(exchange, self._largest)
             with exchange.watched(upload.over):

@@ -32,6 +32,7 @@ from gateway.engine.events import (
 )
 from gateway.observe.counting import asked_by
 from gateway.observe.genai import CHAT, GATEWAY, PROVIDERS, operation
+from gateway.wires.passing import ANY_MODEL
 
 STANDARD = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """The variables that turn traces on where the configuration does not."""
@@ -139,15 +140,16 @@ class RequestSpans:
         route, request_id, wire = about
         api = traces.api
         self._operation = operation(wire)
+        asked = {} if route.startswith("_") else {"gen_ai.request.model": route}  # `_other` and the like are no models
         self._root = traces.tracer.start_span(
-            f"{self._operation} {route}",
+            " ".join((self._operation, *asked.values())),
             context=_incoming.get(),
             kind=api.SpanKind.SERVER,
             attributes={
                 "gen_ai.operation.name": self._operation,
                 "gen_ai.provider.name": GATEWAY,
-                "gen_ai.request.model": route,
                 "hedgerow.request_id": request_id,
+                **asked,
             },
         )
         self._inside = api.set_span_in_context(self._root)
@@ -170,13 +172,14 @@ class RequestSpans:
 
     def _call(self, name: str, operation: str, start: int | None = None) -> Any:
         """Begin the span of a call to a target, now or at `start` (nanoseconds)."""
-        target = self._targets.get(name)
+        target, model = self._targets.get(name), name
         attributes = {"gen_ai.operation.name": operation, "hedgerow.target": name}
         if target is not None:
             attributes["gen_ai.provider.name"] = PROVIDERS.get(target.provider, target.provider)
-            attributes["gen_ai.request.model"] = target.model
+        if target is not None and target.model != ANY_MODEL:
+            attributes["gen_ai.request.model"] = model = target.model
         return self._traces.tracer.start_span(
-            f"{operation} {target.model if target else name}",
+            f"{operation} {model}",
             context=self._inside,
             kind=self._traces.api.SpanKind.CLIENT,
             attributes=attributes,

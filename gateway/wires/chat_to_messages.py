@@ -113,7 +113,9 @@ def _format(wanted: Mapping[str, Any]) -> Fields:
         case None | "text":
             return {}
         case kind:
-            raise Untranslatable(f"Anthropic has nothing like the format `{kind}`.", "response_format")
+            raise Untranslatable(
+                f"Anthropic has no format `{kind}`; ask for a `json_schema` instead.", "response_format"
+            )
 
 
 def _tool(tool: Mapping[str, Any]) -> Fields:
@@ -137,7 +139,7 @@ def _tool_choice(given: Mapping[str, Any]) -> Fields:
         choice = {"type": "tool", "name": named["name"]}
     else:
         if wanted is not None and wanted not in _CHOICES:
-            raise Untranslatable(f"Anthropic has nothing like the `tool_choice` `{wanted}`.", "tool_choice")
+            raise Untranslatable(f"`tool_choice` is `{wanted}`, expected auto, none or required.", "tool_choice")
         choice = {} if wanted is None else {"type": _CHOICES[wanted]}
     alone = given.get("parallel_tool_calls") is False or "tools" not in given  # a `function_call` is one
     if alone and choice.get("type") != "none":
@@ -169,7 +171,7 @@ def _conversation(messages: list[Mapping[str, Any]]) -> tuple[list[Fields], list
                 else:
                     turns.append({"role": "user", "content": said})
             case role:
-                raise Untranslatable(f"Anthropic has nothing like a message of role `{role}`.", "messages")
+                raise Untranslatable(f"A role is `{role}`, expected one that OpenAI documents.", "messages")
     return system, turns
 
 
@@ -180,7 +182,7 @@ def _assistant(message: Mapping[str, Any]) -> Iterator[Fields]:
     yield from _content(message.get("content") or message.get("refusal"))
     for call in message.get("tool_calls") or ():
         if call.get("type", "function") != "function":
-            raise Untranslatable(f"Anthropic has nothing like a call of type `{call['type']}`.", "messages")
+            raise Untranslatable(f"Anthropic has no call of type `{call['type']}`; use functions.", "messages")
         function = mapping(call.get("function"), "messages")
         yield {
             "type": "tool_use",

@@ -139,7 +139,7 @@ def _messages(messages: Any) -> Iterator[Fields]:
         elif message.get("role") == "user":
             yield from _user(blocks)
         else:
-            raise Untranslatable(f"A message of role `{message.get('role')}` cannot be translated.", "messages")
+            raise Untranslatable(f"A role is `{message.get('role')}`, expected user, assistant or system.", "messages")
 
 
 def _assistant(blocks: list[Mapping[str, Any]]) -> Fields:
@@ -243,7 +243,9 @@ def _tool_choice(choice: Mapping[str, Any]) -> Fields:
         case "tool":
             made["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
         case kind if kind is not None:
-            raise Untranslatable(f"The `tool_choice` of type `{kind}` cannot be translated.", "tool_choice")
+            raise Untranslatable(
+                f"`tool_choice` has the type `{kind}`, expected auto, any, none or tool.", "tool_choice"
+            )
     if "disable_parallel_tool_use" in choice:
         made["parallel_tool_calls"] = not choice["disable_parallel_tool_use"]
     return made

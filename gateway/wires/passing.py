@@ -11,6 +11,10 @@ from gateway.errors import InvalidRequest
 
 ROUTE = "_passthrough"
 """What metrics, logs and headers call the route of everything that is passed on."""
+OPERATION = "passthrough"
+"""What metrics and traces call what is done there: nobody knows whether it is a chat."""
+ANY_MODEL = "*"
+"""The model of its target: which one is asked, if any, stands in what nobody reads."""
 TAKEN = (
     b"accept",
     b"accept-language",

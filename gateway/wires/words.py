@@ -49,7 +49,7 @@ def text(value: object, param: str) -> str:
 def refuse_choice(choice: object) -> None:
     """Raise Untranslatable for a choice that demands a tool, where none is offered."""
     if (choice.get("type") if isinstance(choice, Mapping) else choice) not in {None, "auto", "none"}:
-        raise Untranslatable("`tool_choice` demands a tool, and `tools` offers none.", "tool_choice")
+        raise Untranslatable("`tool_choice` demands a tool, and `tools` offers none: leave it out.", "tool_choice")
 
 
 def _shown(value: object) -> str:

@@ -46,7 +46,7 @@ async def two(redis: RedisServer, model: str = "a?latency=0.2") -> AsyncIterator
         http = await stack.enter_async_context(aiohttp.ClientSession())
         urls = [await stack.enter_async_context(serving(gateway.asgi)) for gateway in built]
         with blockbuster_ctx("gateway", excluded_modules=["gateway.providers.simulator"]):
-            first, second = (Running(url, built[n], sim, written[n], http) for n, url in enumerate(urls))
+            first, second = (Running(url, built[n], sim, written[n], http, stack) for n, url in enumerate(urls))
             yield first, second
 
 

@@ -179,3 +179,16 @@ def test_an_endpoint_that_is_none_is_a_fault() -> None:
     """With its path and what was expected."""
     with pytest.raises(config.ConfigError, match=r'traces.endpoint: found "here", expected an address such as'):
         config.parse(f"{PLAIN}traces: {{endpoint: here}}", {})
+
+
+async def test_what_is_passed_on_unread_is_called_so_and_is_no_chat_of_a_model() -> None:
+    """Neither the name of a model nor an operation is guessed; a request for an unknown route has no model either."""
+    with collector() as (url, spans, _):
+        async with gateways(
+            "  r: {targets: [sim/a]}", head=f"passthrough: sim\ntraces: {{endpoint: '{url}'}}"
+        ) as running:
+            async with running.http.get(running.url + "/v1/vector_stores") as reply:
+                assert reply.headers["x-hedgerow-route"] == "_passthrough"
+            assert (await running.post({"model": "nobody", "messages": []})).status == 404
+    assert sorted(span.name for span in spans) == ["chat", "passthrough", "passthrough sim"]
+    assert not any("gen_ai.request.model" in attributes(span) for span in spans)

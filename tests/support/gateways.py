@@ -7,7 +7,7 @@ import io
 import json
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,14 +45,21 @@ class Running:
     sim: Simulator
     written: io.BytesIO
     http: aiohttp.ClientSession
+    to_close: AsyncExitStack
 
     @property
     def base_url(self) -> str:
         return f"{self.url}/v1"
 
     def client(self, **options: Any) -> openai.AsyncOpenAI:
-        """The real OpenAI client, without retries of its own."""
-        return openai.AsyncOpenAI(**{"base_url": self.base_url, "api_key": "client-key", "max_retries": 0, **options})
+        """The real OpenAI client, without retries of its own.
+
+        It is closed with the gateway: the garbage collector would do it in the event loop of a later test.
+        """
+        given = {"base_url": self.base_url, "api_key": "client-key", "max_retries": 0, **options}
+        client = openai.AsyncOpenAI(**given)
+        self.to_close.push_async_callback(client.close)
+        return client
 
     def received(self) -> list[Any]:
         """The bodies that reached the upstream, in order."""
@@ -92,10 +99,10 @@ async def gateways(
         settings = config.parse(text + "routes:\n" + routes, environ or {})
         written = io.BytesIO()
         gateway = Gateway(settings, Log(written, [p.api_key for p in settings.providers.values() if p.api_key]))
-        async with serving(gateway.asgi) as url, aiohttp.ClientSession() as http:
+        async with serving(gateway.asgi) as url, aiohttp.ClientSession() as http, AsyncExitStack() as to_close:
             # A call inside the gateway that would block the event loop fails the test.
             with blockbuster_ctx("gateway", excluded_modules=["gateway.providers.simulator"]):
-                yield Running(url, gateway, sim, written, http)
+                yield Running(url, gateway, sim, written, http, to_close)
 
 
 @asynccontextmanager
