@@ -1,7 +1,8 @@
 """Print what faults cost: `python -m bench.faults [--requests N]`.
 
-Answers and 99th percentile with one of three providers dead in several ways, and with half of all connections reset,
-beside healthy providers; and how long after a decision, or after its client has left, the upstream sees a call cut off.
+Answers and 99th percentile with one of three providers dead in several ways beside healthy ones, which are asked in
+turns so that a busy machine is as busy for both; answers with half of all connections reset; and how long after a
+decision, or after its client has left, the upstream sees a call cut off.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from bench.processes import free_port, server
 from gateway.providers.simulator import Simulator
 
 LANES = 8
+ROUNDS = 10
+"""Turns in which the healthy providers and those with a dead one among them are asked."""
+WARM = 64
+"""Requests before anything is measured: connections are made, and a dead provider is found to be dead."""
 LATENCY = 0.05
 """Seconds that a healthy answer takes."""
 DEAD: Mapping[str, str] = {
@@ -34,6 +39,14 @@ DEAD: Mapping[str, str] = {
     "garbage": "html",
 }
 """What the first of three providers does."""
+WAYS: Mapping[str, tuple[str, bool]] = {
+    "race": ("race", False),
+    "vote": ("vote", False),
+    "streams": ("race", True),
+    "hedge": ("hedge", False),
+    "fallback": ("fallback", False),
+}
+"""The routes that are asked, and whether for a stream."""
 HALF = "reset&rate=0.5"
 _ROUTES = """
 providers:
@@ -43,6 +56,11 @@ providers:
 routes:
   race: {{targets: ["a/m?{words}", "b/m?latency={latency}", "c/m?latency={latency}"], select: first}}
   vote: {{targets: ["a/m?{words}", "b/m?latency={latency}", "c/m?latency={latency}"], select: majority}}
+  hedge: {{targets: ["a/m?{words}", "b/m?latency={latency}", "c/m?latency={latency}"], launch: hedge, timeout: 1s}}
+  fallback:
+    targets: ["a/m?{words}", "b/m?latency={latency}", "c/m?latency={latency}"]
+    launch: fallback
+    timeout: 1s
   half: {{targets: ["a/x?{half}", "b/y?{half}", "c/z?{half}"], select: first, retries: 2}}
   speaking: {{targets: ["a/m", "b/m?early=headers&ttft=60", "c/m?silent"]}}
   told: {{targets: ["a/m", "b/m?silent", "c/m?latency=60"]}}
@@ -68,6 +86,27 @@ class Outcome:
     def percentile(self, share: float) -> float:
         """Return the seconds within which this share of the answers came."""
         return self.took[min(len(self.took) - 1, int(share * len(self.took)))]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What was found in turns, with healthy providers and with one of them dead."""
+
+    healthy: list[Outcome]
+    dead: list[Outcome]
+
+    def ratio(self, share: float) -> float:
+        """Return how much longer this share of all answers took with a dead provider."""
+        return _together(self.dead).percentile(share) / _together(self.healthy).percentile(share)
+
+    def ratios(self, share: float) -> list[float]:
+        """Return the same of each turn, in order: how far they lie apart is the machine's part in it."""
+        pairs = zip(self.dead, self.healthy, strict=True)
+        return sorted(dead.percentile(share) / healthy.percentile(share) for dead, healthy in pairs)
+
+
+def _together(outcomes: Sequence[Outcome]) -> Outcome:
+    return Outcome(sum(each.asked for each in outcomes), sorted(took for each in outcomes for took in each.took))
 
 
 @contextmanager
@@ -127,17 +166,36 @@ async def asked(port: int, route: str, count: int, *, stream: bool = False) -> O
     return Outcome(count, sorted(took))
 
 
-async def with_one_dead(kind: str, count: int) -> dict[str, Outcome]:
-    """Ask while the first of three providers is dead in this way: in a race, for a vote, and for streams in a race."""
+@asynccontextmanager
+async def one_dead(kind: str) -> AsyncIterator[int]:
+    """Run a gateway of which the first of three providers is dead in this way; give its port."""
     async with Simulator() as sim:
         with blackhole() as hole:
             first = {"refused": free_port(), "blackhole": hole}.get(kind, sim.port)
             async with gateways(sim, first, DEAD[kind]) as port:
-                return {
-                    "race": await asked(port, "race", count),
-                    "vote": await asked(port, "vote", count),
-                    "streams": await asked(port, "race", count, stream=True),
-                }
+                yield port
+
+
+async def with_one_dead(kind: str, count: int) -> dict[str, Outcome]:
+    """Ask in every way while the first of three providers is dead in this one."""
+    async with one_dead(kind) as port:
+        return {way: await asked(port, route, count, stream=stream) for way, (route, stream) in WAYS.items()}
+
+
+async def beside_healthy(kind: str, count: int) -> dict[str, Turns]:
+    """Ask so often in every way, in turns, while all three providers are healthy and while the first is dead."""
+    async with one_dead("healthy") as healthy, one_dead(kind) as dead:
+        found = {}
+        for way, (route, stream) in WAYS.items():
+            turns = Turns([], [])
+            for port in (healthy, dead):
+                await asked(port, route, WARM, stream=stream)
+            for number in range(ROUNDS):
+                order = [(healthy, turns.healthy), (dead, turns.dead)]
+                for port, outcomes in order[:: 1 if number % 2 else -1]:
+                    outcomes.append(await asked(port, route, count // ROUNDS, stream=stream))
+            found[way] = turns
+        return found
 
 
 async def with_half_reset(count: int) -> Outcome:
@@ -198,15 +256,18 @@ async def _quiet(sim: Simulator) -> None:
 
 
 async def _report(count: int) -> None:
-    print(f"{'first of three providers':26}{'route':>8}{'answered':>12}{'p50 ms':>9}{'p99 ms':>9}{'p99/healthy':>13}")
-    healthy: dict[str, Outcome] = {}
+    print(f"{'first of':10}{'':8}{'':>12}{'p50 ms':>9}{'':>9}{'p99 ms':>9}{'':>9}{'p99, dead / healthy':>30}")
+    print(
+        f"{'three':10}{'asked':8}{'answered':>12}{'healthy':>9}{'dead':>9}{'healthy':>9}{'dead':>9}"
+        f"{'all':>8}   median (min..max) of turns"
+    )
     for kind in DEAD:
-        found = await with_one_dead(kind, count)
-        healthy = healthy or found
-        for asked_for, outcome in found.items():
-            p50, p99 = outcome.percentile(0.5) * 1e3, outcome.percentile(0.99) * 1e3
-            ratio = p99 / healthy[asked_for].percentile(0.99) / 1e3
-            print(f"{kind:26}{asked_for:>8}{outcome.success:>12.4%}{p50:>9.1f}{p99:>9.1f}{ratio:>13.2f}", flush=True)
+        for way, turns in (await beside_healthy(kind, count)).items():
+            healthy, dead, each = _together(turns.healthy), _together(turns.dead), turns.ratios(0.99)
+            times = [outcome.percentile(share) * 1e3 for share in (0.5, 0.99) for outcome in (healthy, dead)]
+            spread = f"{turns.ratio(0.99):.2f}   {statistics.median(each):.2f} ({each[0]:.2f}..{each[-1]:.2f})"
+            columns = "".join(f"{took:9.1f}" for took in times)
+            print(f"{kind:10}{way:8}{dead.success:>12.4%}{columns}    {spread}", flush=True)
     half = await with_half_reset(count)
     print(f"half of all connections reset, 2 retries: {half.success:.3%} of {count} answered")
     for what, lags in (
