@@ -112,7 +112,7 @@ def explain(
     if route not in settings.routes:
         _stop(str(ModelNotFound(route, settings.routes)))
     typer.echo(describe(settings.routes[route]))
-    concurrency = {name: provider.concurrency for name, provider in settings.providers.items()}
+    concurrency = {name: provider.concurrency for name, provider in settings.asked.items()}
     typer.echo(description.describe(settings.routes[route], concurrency))
 
 

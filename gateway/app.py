@@ -34,7 +34,7 @@ from gateway.observe.log import Log
 from gateway.observe.metrics import Metrics
 from gateway.observe.prices import Prices
 from gateway.observe.tracing import RequestSpans, Traces, wanted
-from gateway.policies import Breaker, Budget, Bulkhead, Credentials, Hedging, attempt, compose, retry, validated
+from gateway.policies import Breaker, Budget, Bulkhead, Credentials, Hedging, Keys, attempt, compose, retry, validated
 from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
 from gateway.settings import ProviderSettings, Settings
@@ -122,7 +122,7 @@ class Gateway:
         self.admission.limits = settings.limits
         kept = {} if previous is None else previous.unchanged(settings)
         self._providers: dict[str, Provider] = {
-            name: kept.get(name) or _provider(provider) for name, provider in settings.providers.items()
+            name: kept.get(name) or _provider(provider) for name, provider in settings.asked.items()
         }
         self._prices = Prices(settings.providers, keep=settings.adhoc)
         self.breaker: Breaker = Breaker(self._breaker_changed) if previous is None else previous.breaker
@@ -131,7 +131,7 @@ class Gateway:
         self.budget: Budget = Budget() if previous is None else previous.budget
         self.hedging: Hedging = Hedging(self.budget) if previous is None else previous.hedging
         self.hedging.keep(kept)
-        self._bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.providers.items()})
+        self._bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.asked.items()})
         self.metrics.sample(self._bulkhead.in_flight, self._bulkhead.waiting, 0.0)
         self.credentials: Credentials = Credentials(self._key_changed) if previous is None else previous.credentials
         self.credentials.take_over(kept, self._key_changed)
@@ -154,7 +154,8 @@ class Gateway:
     def _guarded(self) -> Caller:
         """Return who asks a provider, with all policies around it."""
         retrying = partial(retry, budget=self.budget)
-        guards = (self.credentials, retrying, self.breaker, self.budget, self._bulkhead)
+        keys = Keys({name: [each.name for each in several] for name, several in self.settings.accounts.items()})
+        guards = (keys, self.credentials, retrying, self.breaker, self.budget, self._bulkhead)
         call: Caller = compose(*guards, attempt, validated)(self._ask)
         return call if self._traces is None else self._traces.policy(call)
 
@@ -184,7 +185,7 @@ class Gateway:
 
     def unchanged(self, settings: Settings) -> dict[str, Provider]:
         """Return the providers that would be the same under other settings."""
-        mine, theirs = self.settings.providers, settings.providers
+        mine, theirs = self.settings.asked, settings.asked
         return {name: self._providers[name] for name in mine.keys() & theirs.keys() if mine[name] == theirs[name]}
 
     async def _ask(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:

@@ -87,7 +87,8 @@ class Settings:
     sentences for the operator. `traces` is where a collector of OpenTelemetry listens, None for nowhere. `cors` are the
     origins whose pages may call the gateway, `*` for any. `passthrough` is the provider to which goes what the gateway
     does not serve itself. `default_routes` are the routes of requests that name no model, by operation. `redis` is one
-    that workers and replicas share.
+    that workers and replicas share. `accounts` are the providers that have several keys, once with each: the first has
+    the provider's own name, the second `NAME#2`.
     """
 
     providers: Mapping[str, ProviderSettings]
@@ -101,3 +102,10 @@ class Settings:
     passthrough: str | None = None
     default_routes: Mapping[str, str] = field(default_factory=dict)
     redis: Secret | None = None
+    accounts: Mapping[str, tuple[ProviderSettings, ...]] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> dict[str, ProviderSettings]:
+        """The providers by name, and once more by the name of an account for each further key."""
+        further = {each.name: each for accounts in self.accounts.values() for each in accounts[1:]}
+        return {**self.providers, **further} if further else dict(self.providers)

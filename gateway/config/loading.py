@@ -85,7 +85,7 @@ def _build(root: Node, faults: Faults) -> Settings:
     adhoc = root.get("adhoc_routes", False)
     if not adhoc and not root.faulty and not (root.has("routes") and root.value["routes"].value):
         faults.missing("routes", root, "at least one route, or adhoc_routes: true")
-    sound = {name: settings for name, settings in built.items() if settings is not None}
+    sound = {name: accounts[0] for name, accounts in built.items() if accounts}
     traces = root.child("traces")
     endpoint = None if traces is None else traces.get("endpoint")
     return Settings(
@@ -99,6 +99,7 @@ def _build(root: Node, faults: Faults) -> Settings:
         passthrough=_passthrough(root, defined, sound, faults),
         default_routes=_default_routes(root.child("default_routes"), made, faults),
         redis=Secret(root.get("redis")) if root.has("redis") else None,
+        accounts={name: accounts for name, accounts in built.items() if len(accounts) > 1},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -29,23 +30,20 @@ class Masked(dict[str, _V]):
         return "{" + ", ".join(f"{masked(key)!r}: '***'" for key in self) + "}"
 
 
-def provider(name: str, node: Node, faults: Faults) -> ProviderSettings | None:
-    """Return the settings of one provider, or None when we cannot even tell what it speaks."""
+def provider(name: str, node: Node, faults: Faults) -> tuple[ProviderSettings, ...]:
+    """Return the settings of one provider, once for each of its keys; none when we cannot even tell what it speaks."""
     profile = _profile(name, node, faults)
     if profile is None:
-        return None
-    key = credential(node.child("api_key"), faults)
+        return ()
+    keys = _keys(node.child("api_key"), faults)
     headers, query = _headers(node, faults), dict(node.get("query", {}))
     azure = node.get("api", name) == "azure"
-    if azure and key is not None:
-        headers, key = {"api-key": key, **headers}, None
     if node.has("api_version") and profile.api == "openai":
         query = {"api-version": node.get("api_version", ""), **query}
-    return ProviderSettings(
+    settings = ProviderSettings(
         name=name,
         api=profile.api,
         base_url=_base_url(node, profile, faults, azure=azure),
-        api_key=None if key is None else Secret(key),
         headers=Masked(headers),
         query=Masked(query),
         options=Masked(_options(node, profile, faults)),
@@ -53,6 +51,31 @@ def provider(name: str, node: Node, faults: Faults) -> ProviderSettings | None:
         responses=_responses(name, node, profile, faults),
         ca_certificate=_authorities(node, profile, faults),
     )
+    if not keys:
+        return (settings,)
+    return tuple(_with_key(settings, number, key, azure=azure) for number, key in enumerate(keys, 1))
+
+
+def _keys(node: Node | None, faults: Faults) -> list[str]:
+    """Return one key or several, each once."""
+    if node is None:
+        return []
+    keys: list[str] = []
+    for each in node.value if isinstance(node.value, list) else (node,):
+        key = None if each.faulty else credential(each, faults)
+        if key is not None and key in keys:
+            faults.add(each, "the same key once more (not shown)", "each key once")
+        elif key is not None:
+            keys.append(key)
+    return keys
+
+
+def _with_key(settings: ProviderSettings, number: int, key: str, *, azure: bool) -> ProviderSettings:
+    """Return the provider with one of its keys: the first under its own name."""
+    name = settings.name if number == 1 else f"{settings.name}#{number}"
+    if azure:
+        return replace(settings, name=name, headers=Masked({"api-key": key, **settings.headers}))
+    return replace(settings, name=name, api_key=Secret(key))
 
 
 def _profile(name: str, node: Node, faults: Faults) -> Profile | None:

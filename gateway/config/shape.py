@@ -64,7 +64,8 @@ def _branch(node: Node, schema: Schema) -> Schema | None:
 
 
 def _wrong_type(node: Node, schema: Schema, faults: Faults) -> None:
-    any_text = schema.get("type") == "string" and not {"pattern", "enum"} & schema.keys()
+    named = (each for each in schema.get("anyOf", [schema]) if each.get("title") == schema["title"])
+    any_text = any(each.get("type") == "string" and not {"pattern", "enum"} & each.keys() for each in named)
     unquoted = any_text and isinstance(node.value, (bool, int, float))
     faults.found(node, schema["title"], "put the value in quotes" if unquoted else "")
 

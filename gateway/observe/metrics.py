@@ -204,7 +204,9 @@ class Metrics:
     def breaker(self, event: BreakerChanged) -> None:
         """Show the state of a circuit; those of models that only requests name share `_other`."""
         known = (target for counts in self._routes.values() for target in counts.targets.values())
-        is_known = any(event.target == f"{target.provider}/{target.model}" for target in known)
+        provider, _, model = event.target.partition("/")
+        named = f"{provider.partition('#')[0]}/{model}"  # whichever of its keys the circuit is of
+        is_known = any(named == f"{target.provider}/{target.model}" for target in known)
         self.breakers.labels(event.target if is_known else OTHER).set(_STATES[event.state])
 
     def priced(self, prices: Callable[[Target], Price | None]) -> None:

@@ -7,7 +7,19 @@ from gateway.policies.bulkhead import Bulkhead
 from gateway.policies.compose import compose
 from gateway.policies.credentials import Credentials
 from gateway.policies.hedging import Hedging
+from gateway.policies.keys import Keys
 from gateway.policies.retry import retry
 from gateway.policies.validation import validated
 
-__all__ = ["Breaker", "Budget", "Bulkhead", "Credentials", "Hedging", "attempt", "compose", "retry", "validated"]
+__all__ = [
+    "Breaker",
+    "Budget",
+    "Bulkhead",
+    "Credentials",
+    "Hedging",
+    "Keys",
+    "attempt",
+    "compose",
+    "retry",
+    "validated",
+]

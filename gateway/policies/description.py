@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from gateway.domain import Route
 from gateway.policies import budget, bulkhead, circuit, credentials, hedging
@@ -11,7 +12,9 @@ from gateway.policies import budget, bulkhead, circuit, credentials, hedging
 def describe(route: Route, concurrency: Mapping[str, int]) -> str:
     """Say in plain lines what guards the route's calls; `concurrency` is the bound of each provider."""
     targets = (*route.targets, *(scorer.target for scorer in route.select.scorers))
-    rooms = ", ".join(f"{name} {concurrency[name]}" for name in sorted({target.provider for target in targets}))
+    providers = {target.provider for target in targets}
+    accounts = sorted(name for name in concurrency if name.partition("#")[0] in providers)
+    rooms = ", ".join(f"{name} {concurrency[name]}" for name in accounts)
     breaker = (
         f"a target is passed over after {circuit.CONSECUTIVE} failures in a row, or when {circuit.SHARE:.0%} of at "
         f"least {circuit.LEAST} calls in {circuit.WINDOW:g} s fail; one call tries it after {circuit.PAUSE:g} s, then "
@@ -27,9 +30,15 @@ def describe(route: Route, concurrency: Mapping[str, int]) -> str:
         f"  budget    {extra}",
         *([f"  hedges    {_hedges(route)}"] if hedged else []),
         f"  at once   calls to {rooms}; fewer while a provider limits or times out, at least {bulkhead.LEAST:g}",
-        f"  keys      one that is refused is not used for {credentials.PAUSE / 60:g} minutes",
+        f"  keys      {_keys(accounts)}one that is refused is not used for {credentials.PAUSE / 60:g} minutes",
     ]
     return "\n".join(lines)
+
+
+def _keys(accounts: Sequence[str]) -> str:
+    counts = Counter(name.partition("#")[0] for name in accounts)
+    several = ", ".join(f"{count} of {name}" for name, count in counts.items() if count > 1)
+    return f"{several} take turns, and a call that one may not make is made with the next; " if several else ""
 
 
 def _hedges(route: Route) -> str:

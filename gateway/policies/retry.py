@@ -10,7 +10,7 @@ import asyncio
 
 import tenacity
 
-from gateway.domain import Caller, ChatRequest, Deadline, Failure, Outcome, Target
+from gateway.domain import Caller, ChatRequest, Deadline, Failure, FailureKind, Outcome, Target
 from gateway.policies.budget import Budget, exempt
 
 BASE = 0.5
@@ -36,7 +36,7 @@ def retry(call: Caller, budget: Budget | None = None) -> Caller:
                 return False
             if entered and budget is not None and not exempt(outcome) and not budget.solvent(target):
                 return False
-            return outcome.retry_after is None or outcome.retry_after <= target.patience
+            return _in_time(outcome, target)
 
         outcome = await call(target, request, deadline)
         if not worth_repeating(outcome) or target.retries < 1:
@@ -68,6 +68,13 @@ def retry(call: Caller, budget: Budget | None = None) -> Caller:
                 paid.give_back(target)
 
     return with_retries
+
+
+def _in_time(failure: Failure, target: Target) -> bool:
+    """Whether the target has the patience for the upstream's Retry-After, or, without any, for a limit of no length."""
+    if failure.retry_after is None:
+        return failure.kind is not FailureKind.RATE_LIMITED or target.patience > 0
+    return failure.retry_after <= target.patience
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

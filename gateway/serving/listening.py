@@ -82,10 +82,10 @@ def announce(settings: Settings, addresses: Addresses, workers: int) -> None:
 
 def secrets(settings: Settings) -> list[Secret]:
     """Return what the log must never show: keys, and every longer value that may be one."""
-    keys = [provider.api_key for provider in settings.providers.values() if provider.api_key is not None]
+    keys = [provider.api_key for provider in settings.asked.values() if provider.api_key is not None]
     values = [
         value
-        for provider in settings.providers.values()
+        for provider in settings.asked.values()
         for mapping in (provider.headers, provider.query, provider.options)
         for value in mapping.values()
     ]

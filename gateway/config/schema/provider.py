@@ -26,9 +26,18 @@ PROVIDER_SETTINGS: Schema = {
             "description": "Where the API begins: what stands before /chat/completions (of Anthropic's: /v1/messages).",
         },
         "api_key": {
-            "type": "string",
             "title": 'a key such as "${OPENAI_API_KEY}"',
-            "description": "The gateway's key.",
+            "description": "The gateway's key, or a list of several that take turns: what one may not have now is "
+            "asked for with the next.",
+            "anyOf": [
+                {"type": "string", "title": 'a key such as "${OPENAI_API_KEY}"'},
+                {
+                    "type": "array",
+                    "title": "at least one key",
+                    "minItems": 1,
+                    "items": {"type": "string", "title": 'a key such as "${OPENAI_API_KEY}"'},
+                },
+            ],
         },
         "headers": texts("a mapping of header names to text", "Headers that go with every request."),
         "query": texts("a mapping of names to text", "Query parameters that go with every request."),
