@@ -31,6 +31,8 @@ RATE = 20.0
 """Requests a second of the soak."""
 ROOM, LATENCY, TIMES = 16, 0.5, 10
 """Of the overload: requests at once, seconds that each takes, and how many times as many are asked."""
+POOLED = 45.0
+"""Seconds after the soak in which all idle connections end: what is open then has leaked."""
 EVERY = 5.0
 """Seconds between two looks at the process."""
 _SOAK = """
@@ -58,14 +60,16 @@ limits: {{in_flight: {room}, queue: {room}}}
 
 @dataclass
 class Seen:
-    """What clients saw: how often which status, and the seconds that answers of each took."""
+    """What clients saw: how often which status, of which routes, and the seconds that answers of each took."""
 
     took: dict[str, list[float]] = field(default_factory=dict)
     unadvised: int = 0
+    routes: dict[str, Counter[str]] = field(default_factory=dict)
 
-    def add(self, what: str, seconds: float) -> None:
+    def add(self, what: str, seconds: float, route: str) -> None:
         """Take down one request."""
         self.took.setdefault(what, []).append(seconds)
+        self.routes.setdefault(route, Counter())[what] += 1
 
     def told(self) -> str:
         """Return the counts in one line, frequent ones first."""
@@ -141,7 +145,7 @@ async def ask(
         what = "left" if patience < 1 else "hung"
     except aiohttp.ClientError as exc:
         what = type(exc).__name__
-    seen.add(what, time.perf_counter() - start)
+    seen.add(what, time.perf_counter() - start, route)
 
 
 async def at_a_rate(rate: float, seconds: float, one: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -155,7 +159,7 @@ async def at_a_rate(rate: float, seconds: float, one: Callable[[], Coroutine[Any
 
 
 async def soak(seconds: float) -> tuple[Seen, Watched, dict[str, float]]:
-    """Ask every route, and return what clients saw, what the process held, and what is in flight after it."""
+    """Ask every route, and return what clients saw, what the process held, and what is left of it."""
     chance, seen = random.Random(1), Seen()
     routes = [line.split(":")[0].strip() for line in _SOAK.partition("routes:")[2].strip().split("\n")]
 
@@ -172,8 +176,9 @@ async def soak(seconds: float) -> tuple[Seen, Watched, dict[str, float]]:
             looking = asyncio.get_running_loop().create_task(watched.until_cancelled())
             await at_a_rate(RATE, seconds, one)
             looking.cancel()
-        await asyncio.sleep(2)
-        return seen, watched, await _in_flight(metrics_port)
+        await asyncio.sleep(POOLED)
+        process_holds = {"MB": process.memory() / 1e6, "descriptors": process.descriptors()}
+        return seen, watched, {**await _in_flight(metrics_port), **process_holds}
 
 
 async def overload(seconds: float) -> tuple[Seen, Seen, Watched]:
@@ -209,9 +214,11 @@ async def _report(minutes: float, seconds: float) -> None:
     print(f"soak: {minutes:g} minutes at {RATE:g} requests/s", flush=True)
     seen, watched, left = await soak(minutes * 60)
     print(seen.told())
+    for route, counts in seen.routes.items():
+        print(f"  {route:10}", ", ".join(f"{count} x {what}" for what, count in counts.most_common()))
     print("                  mean of each fifth of the time")
     print("\n".join(watched.told()))
-    print("two seconds later:", ", ".join(f"{name} {value:g}" for name, value in left.items()), flush=True)
+    print(f"after {POOLED:g} s of silence:", ", ".join(f"{name} {value:g}" for name, value in left.items()), flush=True)
 
     print(f"\noverload: {seconds:g} s at {TIMES * ROOM / LATENCY:g} requests/s, {ROOM / LATENCY:g} of which find room")
     during, after, watched = await overload(seconds)

@@ -27,6 +27,7 @@ from gateway.engine.events import (
     Rescued,
     Selected,
     Spent,
+    Streamed,
     Superseded,
     Verified,
 )
@@ -256,6 +257,10 @@ class RequestSpans:
         if span is not None and event.fate is None:
             _note_tokens(span, event.usage)
 
+    def streamed(self, event: Streamed) -> None:
+        """End a branch that went on after its first words."""
+        self._ends[event.target] = time.time_ns()
+
     def finished(self, event: Finished) -> None:
         """End all spans, each when it was over."""
         self._root.set_attribute("http.response.status_code", event.status)
@@ -285,5 +290,6 @@ _NOTES: dict[type, Callable[[RequestSpans, Any], None]] = {
     Rescued: RequestSpans.rescued,
     Verified: RequestSpans.verified,
     Spent: RequestSpans.spent,
+    Streamed: RequestSpans.streamed,
     Finished: RequestSpans.finished,
 }

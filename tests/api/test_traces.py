@@ -20,7 +20,7 @@ from gateway.observe import tracing
 from gateway.serving import Addresses, CannotServe
 from gateway.serving.configuration import Configuration
 from tests.support.gateways import gateways
-from tests.support.simulators import ROOT
+from tests.support.simulators import ROOT, eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -122,6 +122,19 @@ async def test_a_span_names_its_own_operation(path: str, asked: dict[str, str], 
     assert {attributes(span)["gen_ai.operation.name"] for span in spans} == {operation}
     assert sorted(span.name for span in spans) == [f"{operation} a?latency=0.3", f"{operation} b", f"{operation} r"]
     assert [attributes(span)["hedgerow.target"] for span in spans if "hedgerow.hedge" in attributes(span)] == ["sim/b"]
+
+
+async def test_the_span_of_a_stream_lasts_until_its_last_words() -> None:
+    """It goes on after its first ones, with which it has won; so does a span that hangs below it at the upstream."""
+    routes = "  live: {targets: ['sim/a?tokens=10&gap=0.02']}"
+    with collector() as (url, spans, _):
+        async with gateways(routes, head=f"traces: {{endpoint: '{url}'}}") as running:
+            reply = await running.post({"model": "live", "messages": HELLO, "stream": True})
+            assert reply.status == 200
+            await eventually(lambda: not running.gateway.metrics._routes["live"].in_flight)
+        [branch] = [span for span in spans if span.name != "chat live"]
+    assert branch.end_time_unix_nano - branch.start_time_unix_nano > 0.15e9
+    assert attributes(branch)["gen_ai.usage.output_tokens"] == 10
 
 
 async def test_a_judge_s_call_is_a_span_of_its_own() -> None:
