@@ -284,6 +284,7 @@ class Gateway:
             lag, calls = max(0.0, loop.time() - due), self._bulkhead
             self._routes |= self.learning.taught()
             self.metrics.learned(self.learning.told())
+            self.metrics.strain(self.admission.waiting, self.budget.left())
             try:
                 # In a thread: memory is read from a file.
                 await asyncio.to_thread(self.metrics.sample, calls.in_flight, calls.waiting, lag)

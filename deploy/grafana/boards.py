@@ -202,6 +202,11 @@ PROVIDERS = Board(
                 {"{{target}}: {{what}}": rate("hedgerow_budget_denied_total", "target, what", TARGET)},
             ),
             Panel(
+                "Budget of extra calls", "Failures empty it, answers refill it; at half there are no more retries and "
+                "hedges. The least of all workers.", "percentunit",
+                {"{{provider}}": "min by (provider) (hedgerow_budget_left_ratio)"},
+            ),
+            Panel(
                 "Calls in flight and waiting", "By provider, over all workers.", "short",
                 {"{{provider}}: in flight": "sum by (provider) (hedgerow_calls_in_flight)",
                  "{{provider}}: waiting": "sum by (provider) (hedgerow_calls_waiting)"},
@@ -287,6 +292,8 @@ GATEWAY = Board(
             Panel("Memory", "Resident, all workers.", "bytes", {"memory": "sum(hedgerow_resident_memory_bytes)"}),
             Panel("Requests in flight", "By route.", "short",
                   {"{{route}}": f"sum by (route) (hedgerow_requests_in_flight{{{ROUTE}}})"}, stacked=True),
+            Panel("Requests waiting for room", "At the front; beyond the queue, or its time, they get 503.", "short",
+                  {"waiting": "sum(hedgerow_requests_waiting)"}),
             Panel("Calls waiting for room", "At a provider's limit; what waits too long fails as bulkhead_full.",
                   "short", {"{{provider}}": "sum by (provider) (hedgerow_calls_waiting)"}),
         ],

@@ -26,6 +26,11 @@ class Admission:
         """Whether the next request has to `wait`; if not, it counts itself `inside`."""
         return self.inside >= self.limits.in_flight or self._late > 1
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a place."""
+        return len(self._waiting)
+
     async def wait(self) -> None:
         """Wait for a place, in the order of arrival, and take it.
 

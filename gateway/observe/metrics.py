@@ -42,7 +42,7 @@ LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 RATIO = (0.2, 0.34, 0.5, 0.67, 0.8, 0.99, 1.0)
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
 
-_Mode: TypeAlias = Literal["livesum", "livemax"]
+_Mode: TypeAlias = Literal["livesum", "livemax", "livemin"]
 """How the workers' gauges become one; a dead worker's are forgotten."""
 
 _F = TypeVar("_F", bound=Family[Any])
@@ -167,6 +167,9 @@ class Metrics:
         gauge = self._gauge
         self.calls = gauge("calls_in_flight", "Calls to a provider under way.", "livesum", "provider")
         self.waiting = gauge("calls_waiting", "Calls that wait for room at a provider.", "livesum", "provider")
+        self.queued = gauge("requests_waiting", "Requests that wait for room in the gateway.", "livesum")
+        text = "Trust in a provider: failures take a tenth; at half it gets no retries and hedges."
+        self.trust = gauge("budget_left_ratio", text, "livemin", "provider")
         self.breakers = gauge("breaker_state", "Circuit: 0 closed, 1 half open, 2 open.", "livemax", "target")
         self.disabled = gauge("key_disabled", "1 while a refused key is not used.", "livemax", "provider", "reason")
 
@@ -236,6 +239,12 @@ class Metrics:
         self.cpu.inc(self._usage.cpu_since())
         self.memory.set(self._usage.resident())
         self.tell()
+
+    def strain(self, queued: int, budgets: Mapping[str, float]) -> None:
+        """Show how many requests wait at the front, and what is left of the providers' budgets of extra calls."""
+        self.queued.set(queued)
+        for provider, left in budgets.items():
+            self.trust.labels(provider).set(left)
 
     def learned(self, told: Iterable[tuple[str, Reliability]]) -> None:
         """Show what routes have learned about their targets."""

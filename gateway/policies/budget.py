@@ -58,6 +58,10 @@ class Budget:
         """Whether enough of the provider's calls succeed for extra ones to make sense."""
         return self._accounts[target.provider].tokens > TOKENS / 2
 
+    def left(self) -> dict[str, float]:
+        """Return how full each provider's bucket is, from 0 to 1; at half no extra call is made."""
+        return {provider: account.tokens / TOKENS for provider, account in self._accounts.items()}
+
     def take(self, target: Target, request: ChatRequest, what: str) -> bool:
         """Take a place for an extra call, which `give_back` returns; False, and an event, where there is none."""
         account = self._accounts[target.provider]

@@ -341,3 +341,18 @@ async def test_rare_events_are_series_before_they_happen() -> None:
         assert fates == {("won", "exact"), ("lost", "exact"), ("lost", "at_least")}
         assert ("hedgerow_breaker_state", ("target", "sim/a")) in found
         assert ("hedgerow_key_disabled", ("provider", "sim"), ("reason", "quota")) in found
+
+
+async def test_what_waits_at_the_front_and_what_is_left_of_a_budget_are_gauges() -> None:
+    """One request is inside, another waits for its place; a provider that fails loses a tenth of its budget a call."""
+    limits = "limits: {in_flight: 1, queue: 1, queue_timeout: 20s}"
+    routes = "  slow: {targets: ['sim/a?latency=5']}\n  bad: {targets: ['sim/b?status=503'], retries: 0}"
+    async with gateways(routes, head=limits) as running:
+        assert (await running.post(ask("bad"))).status == 502
+        asked = [asyncio.get_running_loop().create_task(running.post(ask("slow"))) for _ in range(2)]
+        await eventually(lambda: running.gateway.admission.waiting == 1)
+        await eventually(lambda: running.sample("hedgerow_requests_waiting") == 1)
+        assert running.sample("hedgerow_budget_left_ratio", provider="sim") == pytest.approx(0.9)
+        for one in asked:
+            one.cancel()
+        await eventually(lambda: running.sample("hedgerow_requests_waiting") == 0)
