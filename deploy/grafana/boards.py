@@ -245,9 +245,9 @@ PROVIDERS = Board(
                 {"{{target}}": mean("hedgerow_completion_tokens", "target", TARGET)},
             ),
             Panel(
-                "Keys and quotas refused", "In the last hour: a key to be renewed, credit to be bought.", "short",
-                {"{{target}}: {{outcome}}": 'sum by (target, outcome) (increase(hedgerow_attempts_total{'
-                 f'{TARGET}, outcome=~"credential|quota"' '}[1h]))'},
+                "Branches lost to refused keys and quotas", "Until the key is renewed, or credit is bought.", "reqps",
+                {"{{target}}: {{kind}}": rate(
+                    "hedgerow_failures_total", "target, kind", TARGET + ', kind=~"credential|quota"')},
             ),
         ],
     },

@@ -113,7 +113,6 @@ class RouteCounts:
         if route.verified:
             self.verified["agreed"], self.verified["disagreed"]
         for target in route.targets:
-            self.attempts[target.name, "credential"], self.attempts[target.name, "quota"]
             if target.retries:
                 self.denied[target.name, "retry"]
             if hedging:

@@ -17,6 +17,7 @@ import yaml
 
 from gateway import config
 from gateway.config.catalog import PROFILES
+from gateway.observe.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -184,6 +185,17 @@ def test_a_pod_may_do_nothing_but_serve() -> None:
     seconds = {arg.partition("=")[0]: arg.partition("=")[2] for arg in container["args"]}
     drained = sum(config.durations.seconds(seconds[name]) for name in ("--drain-delay", "--drain"))
     assert spec["terminationGracePeriodSeconds"] >= drained + 5
+
+
+def test_the_autoscaler_watches_metrics_that_there_are() -> None:
+    """Under the very name that the gateway exports, which the adapter's rule in the documentation passes on."""
+    watched = {
+        m["pods"]["metric"]["name"] for m in of_kind("HorizontalPodAutoscaler")["spec"]["metrics"] if "pods" in m
+    }
+    exported = {family.name for family in Metrics(()).registry.collect()}
+    assert watched
+    assert watched <= exported
+    assert all(name in (ROOT / "docs" / "operations.md").read_text() for name in watched)
 
 
 def test_the_command_takes_every_argument_that_a_deployment_gives_it() -> None:
