@@ -19,7 +19,7 @@ from gateway.api.envelope import PASSTHROUGH, OpenAIErrors, refuse
 from gateway.api.exchange import ClientGone, Exchange, Receive, Scope, Send
 from gateway.api.replays import HEADER, Replays
 from gateway.engine.events import Finished, Listener
-from gateway.errors import HedgerowError, InternalError, MethodNotAllowed, Unauthorized
+from gateway.errors import HedgerowError, InternalError, InvalidRequest, MethodNotAllowed, Unauthorized
 from gateway.settings import Limits
 
 
@@ -43,7 +43,7 @@ _POST = "POST, OPTIONS"
 _OPENAI = OpenAIErrors()
 _KEY_HEADERS = (b"authorization", b"x-api-key", b"api-key")
 _OPEN = frozenset({"/healthz", "/readyz"})
-_PREFIXES = ("", "/v1", "/openai/v1")
+_PREFIXES = ("", "/v1", "/openai", "/openai/v1")
 _AZURE = frozenset({"/openai/v1/models", "/openai/models"})
 _PASSED = ("/v1/", "/openai/v1/")
 _MODELS = re.compile(r"/(?:openai/)?v1/models(?:/|\Z)")
@@ -141,8 +141,12 @@ class Front:
             exchange.expire()
 
     def _elsewhere(self, exchange: Exchange) -> Handler | None:
-        """Find the handler of a path that is written in another way: with more slashes, or as Azure's clients do."""
-        exchange.path = _SLASHES.sub("/", exchange.path).rstrip("/") or "/"
+        """Find the handler of a path that is written in another way: with more slashes, or as Azure's clients do.
+
+        `/v1` comes twice where it stands in the base URL of a client that adds its own, as Anthropic's does.
+        """
+        path = _SLASHES.sub("/", exchange.path).rstrip("/") or "/"
+        exchange.path = path.removeprefix("/v1") if path.startswith("/v1/v1/") else path
         deployed = self._deployed.fullmatch(exchange.path)
         if deployed is None:
             exchange.path = exchange.path.removeprefix("/openai") if exchange.path in _AZURE else exchange.path
@@ -157,6 +161,8 @@ class Front:
             await self._probe(exchange)
             return
         tenant = self._authorise(exchange) if self._digests else ""
+        if exchange.method == "GET" and exchange.headers.get(b"upgrade", b"").lower() == b"websocket":
+            raise InvalidRequest("WebSockets are not served, nor passed on: connect to the realtime provider itself.")
         if self.passage is not None and self._beyond(exchange, handler):
             if exchange.method == "OPTIONS":
                 await exchange.respond(204, b"", {"allow": ", ".join((*_ALL, "OPTIONS"))})

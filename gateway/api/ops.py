@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -24,8 +25,17 @@ def build(routes: Iterable[str], created: int, document: dict[str, Any]) -> Fast
 
     @app.get("/models")
     @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
-        """List the routes that a client may ask for as `model`."""
+    async def models(request: Request) -> dict[str, Any]:
+        """List the routes that a client may ask for as `model`; Anthropic's clients read another list."""
+        if "anthropic-version" in request.headers:
+            since = datetime.fromtimestamp(created, UTC).isoformat()
+            data = [{"type": "model", "id": name, "display_name": name, "created_at": since} for name in names]
+            return {
+                "data": data,
+                "has_more": False,
+                "first_id": names[0] if names else None,
+                "last_id": names[-1] if names else None,
+            }
         return {"object": "list", "data": [described(name) for name in names]}
 
     @app.get("/models/{name:path}")

@@ -85,6 +85,8 @@ async def test_slashes_too_many_and_azure_paths_lead_to_the_same_endpoint() -> N
         "/v1/chat/completions//",
         "/openai/v1/chat/completions?api-version=preview",
         "/openai/deployments/one/chat/completions?api-version=2024-10-21",
+        "/openai/chat/completions?api-version=2024-10-21",
+        "/v1/v1/chat/completions",
     )
     async with gateways(ONE) as running:
         for path in paths:
@@ -95,7 +97,7 @@ async def test_slashes_too_many_and_azure_paths_lead_to_the_same_endpoint() -> N
 
 
 async def test_the_azure_client_works_by_its_endpoint_alone() -> None:
-    """AzureOpenAI puts the deployment into the path and its key into `api-key`."""
+    """AzureOpenAI puts the deployment into the path and its key into `api-key`; responses have none in theirs."""
     key = "f6c1b0d7e2a94853b1c7d6e5f4a39281"
     head = f"keys: {{web: {key}}}"
     async with gateways(ONE, {"a": {"answer": "Paris"}}, head=head) as running:
@@ -103,7 +105,8 @@ async def test_the_azure_client_works_by_its_endpoint_alone() -> None:
             azure_endpoint=running.url, api_key=key, api_version="2024-10-21", max_retries=0
         ) as client:
             completion = await client.chat.completions.create(model="one", messages=HELLO)  # type: ignore[arg-type]
-        assert completion.choices[0].message.content == "Paris"
+            response = await client.responses.create(model="one", input="Capital of France?", store=False)
+        assert (completion.choices[0].message.content, response.output_text) == ("Paris", "Paris")
         async with openai.AsyncAzureOpenAI(
             azure_endpoint=running.url, api_key="wrong", api_version="2024-10-21", max_retries=0
         ) as stranger:
@@ -135,6 +138,33 @@ PREFLIGHT = {
     "access-control-request-method": "POST",
     "access-control-request-headers": "authorization, content-type, x-stainless-lang",
 }
+
+
+async def test_anthropic_s_clients_find_the_models_in_their_own_shape() -> None:
+    """Coding agents list them to offer a choice; OpenAI's list has neither type nor display name."""
+    async with gateways("  one: {targets: [sim/a]}\n  two: {targets: [sim/a]}") as running:
+        headers = {"anthropic-version": "2023-06-01", "x-api-key": "any"}
+        async with running.http.get(running.url + "/v1/models?limit=1000", headers=headers) as reply:
+            listed = await reply.json()
+        async with running.http.get(running.url + "/v1/models") as reply:
+            assert (await reply.json())["object"] == "list"
+    assert [(model["type"], model["id"], model["display_name"]) for model in listed["data"]] == [
+        ("model", "one", "one"),
+        ("model", "two", "two"),
+    ]
+    assert (listed["has_more"], listed["first_id"], listed["last_id"]) == (False, "one", "two")
+
+
+@pytest.mark.parametrize("head", ["", "passthrough: sim"])
+async def test_a_websocket_is_refused_with_a_reason(head: str) -> None:
+    """Realtime clients read the body of the refused handshake; nothing goes upstream."""
+    handshake = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    async with gateways(ONE, head=head) as running:
+        for path in ("/v1/realtime?model=one", "/v1/responses"):
+            async with running.http.get(running.url + path, headers=handshake) as reply:
+                assert reply.status == 400
+                assert "WebSockets" in (await reply.json())["error"]["message"]
+        assert not running.sim.journal
 
 
 async def test_without_cors_no_page_is_let_in() -> None:
