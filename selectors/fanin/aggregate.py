@@ -9,11 +9,10 @@ from fractions import Fraction
 from statistics import median
 from typing import Annotated, Any, Literal
 
-from fanin.ballot import Ballot, Candidate, Selection
+from fanin.ballot import Ballot, Candidate, Selection, rank
 from fanin.keys import KeySpec, as_key
 from fanin.keys.canonical_json import document
 from fanin.keys.json_field import at
-from fanin.order import rank
 from fanin.rule import Rule
 from fanin.spec import Range
 

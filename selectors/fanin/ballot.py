@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
-_BY_RANK = attrgetter("priority", "target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,10 @@ class Seat:
     weight: float = 1.0
 
 
+rank: Callable[[Candidate | Seat], tuple[int, str]] = attrgetter("priority", "target")
+"""The place in which ties are decided: by priority, then by target name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Opinion:
     """What a scorer made of the candidates: the one it prefers, which may be new; None where it gives none, and why."""
@@ -104,20 +107,22 @@ class Ballot:
         """The seats that have neither answered nor failed; empty when the ballot is closed or seats are unknown."""
         if self.closed:
             return ()
-        heard = {c.target for c in self.candidates} | {f.target for f in self.failures}
-        return tuple(seat for seat in self.seats if seat.target not in heard)
+        heard = {c.target for c in self.candidates}
+        if self.failures:
+            heard.update([f.target for f in self.failures])
+        return tuple([seat for seat in self.seats if seat.target not in heard])
 
     def ranked(self) -> tuple[Candidate, ...]:
         """The candidates by priority, then by target name: the order in which ties are decided."""
-        return tuple(sorted(self.candidates, key=_BY_RANK))
+        return tuple(sorted(self.candidates, key=rank))
 
     @property
     def awaited(self) -> int | None:
         """How many answers a decision must still reckon with; None when an open ballot does not say how many come."""
         if self.closed:
             return 0
-        if not self.size and not self.seats:
-            return None
+        if not self.seats:
+            return self.pending if self.size else None
         return max(self.pending, len(self.absent))
 
     def add(self, outcome: Candidate | Failure) -> Ballot:

@@ -8,10 +8,9 @@ from dataclasses import replace
 from statistics import fmean, median
 from typing import Annotated, Literal, TypeAlias
 
-from fanin.ballot import Ballot, Candidate, Failure, Selection
+from fanin.ballot import Ballot, Candidate, Failure, Selection, rank
 from fanin.flaws import sound_first
 from fanin.keys.cleaning import plain
-from fanin.order import rank
 from fanin.rule import Rule
 from fanin.similarity import chrf, jaccard, tfidf, token_f1, words
 from fanin.spec import Range

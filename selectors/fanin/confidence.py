@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fanin.ballot import Ballot, Candidate, Seat, Selection
+from fanin.ballot import Ballot, Candidate, Seat, Selection, rank
 from fanin.calibration import MOST, Calibration, log_odds
 from fanin.flaws import sound_first
 from fanin.keys import KeySpec, as_key
-from fanin.order import may_be_outranked, rank
+from fanin.order import may_be_outranked
 from fanin.rule import Rule
 from fanin.spec import Range
 from fanin.tally import Tally, names

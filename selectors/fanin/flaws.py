@@ -85,9 +85,12 @@ def sound_first(decide: Selector) -> Selector:
     """
 
     def decide_on_the_best(ballot: Ballot) -> Selection | None:
-        flaws = {candidate.flaw for candidate in ballot.candidates}
-        if not flaws or flaws == _NONE:
+        for candidate in ballot.candidates:
+            if candidate.flaw:
+                break
+        else:
             return decide(ballot)
+        flaws = {candidate.flaw for candidate in ballot.candidates}
         best = min(RANKS.get(flaw, _WORST) for flaw in flaws)
         if best and not ballot.closed:
             return None
@@ -95,9 +98,6 @@ def sound_first(decide: Selector) -> Selector:
         return selection and replace(selection, reason=f"{selection.reason}{_told(ballot, best)}")
 
     return decide_on_the_best
-
-
-_NONE = {""}
 
 
 def _without(ballot: Ballot, flaws: Collection[str]) -> Ballot:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Annotated, Any
 
-from fanin.ballot import Ballot, Candidate, Seat, Selection
+from fanin.ballot import Ballot, Candidate, Seat, Selection, rank
 from fanin.calibration import Calibration
 from fanin.flaws import sound_first
 from fanin.keys import KeySpec, as_key
-from fanin.order import rank
 from fanin.rule import Rule
 from fanin.spec import Range
 from fanin.tally import Tally, printable
@@ -35,8 +34,10 @@ def guarded(
     known = dict(priors or fitted.priors)
     threshold = override or fitted.m
 
-    def standing(of: Candidate | Seat) -> tuple[float, int, str]:
-        return (-known.get(of.target, 0.0), *rank(of))
+    def by_prior(of: Candidate | Seat) -> tuple[float, int, str]:
+        return (-known.get(of.target, 0.0), of.priority, of.target)
+
+    standing: Callable[[Candidate | Seat], tuple[Any, ...]] = by_prior if known else rank
 
     def decide(ballot: Ballot) -> Selection | None:
         awaited = ballot.awaited
@@ -45,8 +46,8 @@ def guarded(
         tally = Tally.of(ballot, find_key)
         best = min(ballot.candidates, key=standing)
         own = find_key(best)
-        absent = ballot.absent
-        displaced = awaited > len(absent) or any(standing(seat) < standing(best) for seat in absent)
+        absent = ballot.absent if awaited else ()
+        displaced = awaited > len(absent) or (awaited > 0 and min(map(standing, absent)) < standing(best))
         nothing_to_guard = own is None and not displaced
         needed = 1 if nothing_to_guard else threshold or _size(ballot) // 2 + 1
         mine = tally.weights.get(own, 0.0)

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from fanin.ballot import Ballot, Candidate, Seat, Selection
+from fanin.ballot import Ballot, Candidate, Selection, rank
 from fanin.rule import Rule
-
-
-def rank(of: Candidate | Seat) -> tuple[int, str]:
-    """Return the place in which ties are decided: by priority, then by target name."""
-    return (of.priority, of.target)
 
 
 def may_be_outranked(ballot: Ballot, candidate: Candidate) -> bool:
@@ -17,7 +12,8 @@ def may_be_outranked(ballot: Ballot, candidate: Candidate) -> bool:
     if awaited == 0:
         return False
     absent = ballot.absent
-    return awaited is None or awaited > len(absent) or any(rank(seat) < rank(candidate) for seat in absent)
+    place = rank(candidate)
+    return awaited is None or awaited > len(absent) or any(rank(seat) < place for seat in absent)
 
 
 def first() -> Rule:

@@ -11,7 +11,8 @@ from fanin.ballot import Ballot, Selection
 from fanin.rule import Rule
 from fanin.spec import Range
 
-Enough: TypeAlias = Callable[[Ballot, Selection], bool]
+Enough: TypeAlias = Callable[[Ballot, float, float], bool]
+"""Whether these votes for the leading answer, and for the second, end the wait."""
 
 
 def stop(
@@ -33,13 +34,13 @@ def stop(
     """
     conditions: list[Enough] = []
     if agree is not None:
-        conditions.append(lambda _, found: _two(found)[0] >= agree)
+        conditions.append(lambda _, mine, __: mine >= agree)
     if lead is not None:
-        conditions.append(lambda _, found: _two(found)[0] - _two(found)[1] >= lead)
+        conditions.append(lambda _, mine, theirs: mine - theirs >= lead)
     if beta is not None:
-        conditions.append(lambda _, found: chance_of_lead(*_two(found)) >= beta)
+        conditions.append(lambda _, mine, theirs: chance_of_lead(mine, theirs) >= beta)
     if window is not None:
-        conditions.append(lambda ballot, _: _unanimous(ballot, of, window))
+        conditions.append(lambda ballot, *_: _unanimous(ballot, of, window))
     if not conditions:
         raise ValueError("it needs one of agree, lead, beta or window")
 
@@ -48,7 +49,10 @@ def stop(
         if certain is not None or ballot.closed or not ballot.candidates:
             return certain
         found = of(ballot.close())
-        if found is None or not found.tally or not any(enough(ballot, found) for enough in conditions):
+        if found is None or not found.tally:
+            return None
+        mine, theirs = _two(found)
+        if not any(enough(ballot, mine, theirs) for enough in conditions):
             return None
         return replace(found, reason=f"{found.reason}; enough to stop waiting")
 
@@ -64,8 +68,9 @@ def chance_of_lead(first: float, second: float) -> float:
 
 def _two(found: Selection) -> tuple[float, float]:
     """Return the votes of the answer that was found, and of the best other one."""
-    mine = found.tally.get(found.answer or "", 0.0)
-    return mine, max((votes for answer, votes in found.tally.items() if answer != found.answer), default=0.0)
+    others = dict(found.tally)
+    mine = others.pop(found.answer or "", 0.0)
+    return mine, max(others.values(), default=0.0)
 
 
 def _unanimous(ballot: Ballot, of: Rule, size: int) -> bool:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Hashable
 from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
-from fanin.ballot import Ballot, Candidate, Seat, Selection
+from fanin.ballot import Ballot, Candidate, Seat, Selection, rank
 from fanin.keys import Key
-from fanin.order import rank
 
 Weigh: TypeAlias = Callable[[Candidate | Seat], float]
 
@@ -40,8 +39,10 @@ class Tally(NamedTuple):
         groups: dict[Hashable, list[Candidate]] = {}
         for candidate in ballot.ranked():
             found = key(candidate)
-            if found is not None:
-                groups.setdefault(found, []).append(candidate)
+            if found in groups:
+                groups[found].append(candidate)
+            elif found is not None:
+                groups[found] = [candidate]
         if weigh is one:
             counts = {answer: float(len(group)) for answer, group in groups.items()}
             return cls(groups, counts, sum(counts.values()), _first_of_most(counts))
@@ -73,6 +74,8 @@ class Tally(NamedTuple):
         strangers = max(0, ballot.pending - len(absent))
         if not absent and not strangers:
             return bool(ballot.size or ballot.seats)
+        if weigh is one and not min_agreement and (lead := self._lead() - len(absent) - strangers):
+            return lead > 0  # only a tie depends on who they are
         gains = [weigh(seat) for seat in absent] + [1.0 if weigh is one else math.inf] * strangers
         earliest = _ANYBODY if strangers else min(map(rank, absent))
         leader = self.leader
@@ -85,6 +88,11 @@ class Tally(NamedTuple):
             if mine < theirs or (mine == theirs and place >= first):
                 return False
         return True
+
+    def _lead(self) -> float:
+        """Return how much more weight the leader has than the next answer."""
+        mine, *others = sorted(self.weights.values(), reverse=True)
+        return mine - (others[0] if others else 0.0)
 
     def selection(self, answer: Hashable, reason: str, by: str = "") -> Selection:
         """Return the decision for this key, carried by its supporter of the highest rank; `by` signs it."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fanin import Candidate
 from fanin.keys import KEYS, as_key
 from fanin.keys.cleaning import LONGEST_REMEMBERED, plain
+from fanin.keys.conclusion import conclusions
 from fanin.keys.number import _number
 from fanin.tally import printable
 
@@ -348,3 +349,11 @@ def test_an_answer_without_text_has_no_key() -> None:
 def test_a_function_is_a_key() -> None:
     """From Python a key may be any function of a candidate."""
     assert as_key(lambda candidate: candidate.target)(Candidate("t")) == "t"
+
+
+@pytest.mark.parametrize("padding", [0, 1, 100, 200, 250, 255, 256, 257, 300, 2000])
+def test_every_mark_of_a_conclusion_is_found_the_last_one_first(padding: int) -> None:
+    """However far they are from the end, and from each other: near the end one search finds the only one needed."""
+    text = rf"The answer is one.{' ' * padding}ANSWER: two. \boxed{{three}}{' ' * padding}##### four{' ' * padding}"
+    assert [re.findall("[a-z]+", span)[0] for span in conclusions(text)] == ["four", "three", "two", "one"]
+    assert [*conclusions("no mark" + " " * padding)] == []

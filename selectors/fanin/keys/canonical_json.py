@@ -40,7 +40,7 @@ def _canonical(text: str) -> str | None:
 
 def spelled(value: Any) -> str:
     """Return a JSON value in its one canonical spelling; raise RecursionError where it is nested too deeply."""
-    return _ENCODER.encode(value)
+    return str(value) if type(value) is int else _ENCODER.encode(value)
 
 
 def parsed(text: str) -> Any:
@@ -60,6 +60,8 @@ def document(text: str) -> Any:
         if whole.lstrip()[:1] in _OPENINGS:
             with suppress(ValueError):
                 return _DECODER.decode(whole)
+    if "{" not in answer and "[" not in answer:
+        return None
     for bracket in islice(_BRACKET.finditer(answer), _ATTEMPTS):
         with suppress(ValueError):
             return _DECODER.raw_decode(answer, bracket.start())[0]

@@ -10,6 +10,8 @@ SPAN = 256
 
 _ANSWER = re.compile(r"nswer[\"'*_\s]*(?:\bis\b|\bwas\b|would be|[:=])", re.IGNORECASE)
 _LIMIT = 16
+_LAST = re.compile(r".*(?:(?:nswer|NSWER)(?i:[\"'*_\s]*+(?:\bis\b|\bwas\b|would be|[:=]))|boxed\{|####)", re.DOTALL)
+"""Up to the end of the last mark, by one search backwards."""
 _FIELD = re.compile(r'"answer"\s*:\s*"((?:[^"\\]|\\.){0,1000})"')
 
 
@@ -25,14 +27,18 @@ def answer_field(text: str) -> str | None:
 
 def conclusions(text: str) -> Iterator[str]:
     r"""Give what follows each mark, the last mark first: `\boxed{...}`, `####`, `answer is`, `Answer:`, `"answer":`."""
+    last = _LAST.match(text, max(0, len(text) - SPAN))  # most answers conclude at their end: that is all they ask for
+    if last:
+        yield text[last.end() : last.end() + SPAN]
+    elif len(text) <= SPAN:
+        return
     starts = _after_answer(text)
     for mark in ("boxed{", "####"):
         if mark[-1] in text:  # one character is searched for in a fiftieth of the time
             starts += _after(text, mark)
-    if len(starts) > 1:
-        starts = sorted(set(starts), reverse=True)
-    for start in starts:
-        yield text[start : start + SPAN]
+    for start in sorted(starts, reverse=True):
+        if last is None or start < last.end():
+            yield text[start : start + SPAN]
 
 
 def _after(text: str, mark: str) -> list[int]:
