@@ -7,9 +7,11 @@ of headers. One sweep a second over the connections holds the deadlines, so that
 from __future__ import annotations
 
 import asyncio
+import sys
 from http import HTTPStatus
 from typing import Any, NoReturn, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.api.envelope import envelope
@@ -28,6 +30,9 @@ SPARE = 32
 """Connections beyond the limit that are only good for the probes: an overloaded gateway is not a dead one."""
 _PROBES = ("/healthz", "/readyz")
 
+_OFFER = frozenset({b"connection", b"http2-settings", b"upgrade"})
+"""The headers with which a client offers another protocol."""
+
 _IDLE, _HEAD, _BODY = range(3)
 
 
@@ -43,6 +48,8 @@ class Connection(HttpToolsProtocol):
         self._due: HedgerowError | None = None
         self._refusal: HedgerowError | None = None
         self._beyond = False
+        self._declined: bytes | None = None
+        self._declined_at = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or say that there are too many."""
@@ -61,6 +68,8 @@ class Connection(HttpToolsProtocol):
         if self._phase != _BODY:
             self._head += len(data)
         super().data_received(data)
+        if self._declined is not None:
+            self._go_on(data)
         if self._phase == _HEAD and self._head > LARGEST_HEAD + LONGEST_URL and self._refusal is None:
             self._refuse(_HEADERS)
 
@@ -84,6 +93,9 @@ class Connection(HttpToolsProtocol):
             self._stop(_HEADERS)
         if self._beyond and self.url.partition(b"?")[0].decode("latin-1") not in _PROBES:
             self._stop(_too_many(self._limits))
+        if self.parser.should_upgrade() and self._get_upgrade() not in {None, b"websocket"}:
+            self._declined = self._plain_head()
+            return
         self._phase, self._since = _BODY, self.loop.time()
         self._head = self._body = 0
         super().on_headers_complete()
@@ -96,8 +108,30 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Stop the clock."""
+        if self._declined is not None:
+            return
         self._phase, self._since = _IDLE, self.loop.time()
         super().on_message_complete()
+
+    def _plain_head(self) -> bytes:
+        """Return the head that was read without the offer of another protocol."""
+        line = b"%s %s HTTP/1.1\r\n" % (self.parser.get_method(), self.url)
+        kept = [(name, value) for name, value in self.headers if name not in _OFFER]
+        return line + b"".join([b"%s: %s\r\n" % header for header in kept]) + b"\r\n"
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Note where a head with an offer ended, which uvicorn tells while it handles the parser's exception."""
+        stopped = sys.exception()
+        self._declined_at = stopped.args[0] if isinstance(stopped, httptools.HttpParserUpgrade) else 0
+
+    def _go_on(self, data: bytes) -> None:
+        """Read a request whose client offers another protocol as the HTTP/1.1 that it is (RFC 9110, section 7.8).
+
+        Java's own client offers HTTP/2 with each first request, body and all; the parser takes that body for HTTP/2.
+        """
+        head, self._declined, self._head = self._declined or b"", None, 0
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(head + data[self._declined_at :])
 
     def sweep(self, now: float) -> None:
         """Refuse a request that takes too long to arrive; close a connection that waits for nothing or is not read."""

@@ -76,3 +76,45 @@ async def test_a_head_does_not_wait_for_a_body_that_takes_its_time() -> None:
         assert await reader.readexactly(5) == b"hello"
         writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         assert (await reader.read()).endswith(b"\r\n\r\nhello")
+
+
+class Echo(Application):
+    """Answers with the method, the path and the body."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        event, body = await receive(), b""
+        while event["type"] == "http.request":
+            body += event["body"]
+            if not event["more_body"]:
+                break
+            event = await receive()
+        self.body = b"%s %s %s" % (scope["method"].encode(), scope["raw_path"], body)
+        await super().__call__(scope, receive, send)
+
+
+OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAA\r\n"
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 40])
+async def test_a_client_that_offers_http2_is_served_in_http1_with_its_body(pieces: int) -> None:
+    """Java's own client offers it with every request; the connection goes on, also with what comes behind at once."""
+    request = b"POST /v1/x HTTP/1.1\r\nhost: x\r\n" + OFFER + b"content-length: 9\r\n\r\n{'a': 12}"
+    async with answering(Echo(b"", at_once=True)) as (reader, writer):
+        for sent in (request, request + REQUEST):
+            size = -(-len(sent) // pieces)
+            for start in range(0, len(sent), size):
+                writer.write(sent[start : start + size])
+                await writer.drain()
+                await asyncio.sleep(0.001)
+            assert (await reader.readuntil(b"}")).endswith(b"\r\n\r\nPOST /v1/x {'a': 12}")
+        assert b"GET / " in await reader.read(65536)
+
+
+async def test_an_offer_without_a_body_or_in_chunks_is_declined_as_well() -> None:
+    """A GET, and a body whose length nobody has said."""
+    chunked = b"POST / HTTP/1.1\r\nhost: x\r\n" + OFFER + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    async with answering(Echo(b"", at_once=True)) as (reader, writer):
+        writer.write(REQUEST[:-2] + OFFER + b"\r\n")
+        assert (await reader.read(65536)).endswith(b"\r\n\r\nGET / ")
+        writer.write(chunked)
+        assert (await reader.read(65536)).endswith(b"\r\n\r\nPOST / abc")
