@@ -150,6 +150,26 @@ def simulate(
 
 
 @app.command()
+def gameday(
+    config: ConfigFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print verdicts for programs.")] = False,
+) -> None:
+    """Play sixteen faults on your own routes, a simulator in each provider's place; exit 1 if one is handled badly.
+
+    It takes about as long as the time limits of the routes.
+    """
+    from gateway import gameday as day  # noqa: PLC0415 -- brings the simulator
+
+    try:
+        judged = day.run(_settings(config))
+    except day.CannotPlay as exc:
+        _stop(str(exc))
+    typer.echo(json.dumps(day.document(judged), indent=2) if as_json else "\n".join(day.lines(judged)))
+    if any(each.verdict == "fail" for each in judged):
+        raise typer.Exit(1)
+
+
+@app.command()
 def evaluate(
     data: Recorded,
     targets: Targets,
