@@ -99,7 +99,7 @@ class OpenAIWire:
             partial(WireStream, wire=wire) if stream and wire == COMPLETIONS else None,
             request.headers,
             dropped,
-            opaque=partial(ByteStream, wire=wire),
+            opaque=None if OPERATIONS[wire].is_json else partial(ByteStream, wire=wire),
         )
 
     async def _respond(self, target: Target, request: ChatRequest, native: Native) -> Outcome:

@@ -178,11 +178,15 @@ async def _post(session: aiohttp.ClientSession, call: Call) -> aiohttp.ClientRes
     return await session.post(call.url, data=data, headers=call.headers or None, allow_redirects=False)
 
 
+_NEVER_OPAQUE = frozenset({"application/json", "text/html"})
+"""A page of HTML is a proxy's or a firewall's, whatever was asked for: read as a whole it is malformed."""
+
+
 def _stream_of(call: Call, media: str) -> Callable[[Target, aiohttp.ClientResponse], EventStream | ByteStream] | None:
     """Return who takes an answer of this content type while it comes; None where it is read as a whole."""
     if call.stream is not None and media == "text/event-stream":
         return call.stream
-    return None if media == "application/json" else call.opaque
+    return None if media in _NEVER_OPAQUE else call.opaque
 
 
 def _signed(outcome: Outcome, response: aiohttp.ClientResponse, call: Call) -> Outcome:

@@ -28,6 +28,11 @@ class Operation(Struct, frozen=True):
     words: bool = False
     one_model: bool = False
 
+    @property
+    def is_json(self) -> bool:
+        """Whether every whole answer is JSON; others are bytes of any kind, or events."""
+        return self.holds is not None and not self.may_lack
+
 
 def models_of(targets: Iterable[Target]) -> frozenset[str]:
     """Return the models of some targets, each by the name that all providers of it share."""

@@ -57,6 +57,30 @@ async def test_every_operation_answers_through_the_official_client(route: str) -
         assert reply.headers["x-request-id"]
 
 
+PAGED = "  r: {targets: [{model: 'sim/a?html', same_as: a}, sim/a], launch: fallback, retries: 0}"
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("completions", {"prompt": "The capital?"}),
+        ("completions", {"prompt": "The capital?", "stream": True}),
+        ("embeddings", {"input": "one"}),
+        ("moderations", {"input": "hello"}),
+        ("images/generations", {"prompt": "a cat"}),
+        ("audio/speech", {"input": "hello", "voice": "alloy"}),
+    ],
+)
+async def test_a_page_of_html_is_no_answer_of_any_operation(path: str, asked: dict[str, Any]) -> None:
+    """A firewall's page comes with status 200: the next target is asked, and the gateway has no fault of its own."""
+    async with gateways(PAGED, SCRIPT) as running:
+        reply = await running.post({"model": "r", **asked}, f"/v1/{path}")
+        assert (reply.status, b"<html" in reply.body.lower()) == (200, False), reply.body
+        assert reply.headers["x-hedgerow-branches"] == "1/2"
+        assert running.sample("hedgerow_failures_total", route="r", target="sim/a?html", kind="malformed") == 1
+        assert b"gateway.faulted" not in running.written.getvalue()
+
+
 async def test_vectors_come_as_the_client_asked_for_them() -> None:
     """Floats or base64, texts or tokens: bytes in, bytes out."""
     async with gateways(TWO, SCRIPT) as running:
