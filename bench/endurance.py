@@ -31,7 +31,7 @@ RATE = 20.0
 """Requests a second of the soak."""
 ROOM, LATENCY, TIMES = 16, 0.5, 10
 """Of the overload: requests at once, seconds that each takes, and how many times as many are asked."""
-POOLED = 45.0
+POOLED = 65.0
 """Seconds after the soak in which all idle connections end: what is open then has leaked."""
 EVERY = 5.0
 """Seconds between two looks at the process."""
