@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import sys
 import traceback
@@ -109,9 +110,26 @@ class Log:
         else:
             self._log.info("provider.key_enabled", provider=event.provider)
 
+    def hear_libraries(self) -> None:
+        """Write from now on what libraries log by Python's `logging`: by itself it goes to stderr, unmasked."""
+        logging.getLogger().addHandler(_Libraries(self._log))
+
     def close(self) -> None:
         """Write what is still held back."""
         self._lines.write_out()
+
+
+class _Libraries(logging.Handler):
+    """Makes lines of ours of the warnings and errors of libraries, asyncio and uvicorn among them."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one."""
+        write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        write("library", logger=record.name, message=record.getMessage(), exc=(record.exc_info or (None, None))[1])
 
 
 class _RequestLine:

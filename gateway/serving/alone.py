@@ -22,7 +22,9 @@ WATCH_EVERY = 3
 def run(configuration: Configuration, listener: socket.socket, addresses: Addresses, options: Options) -> None:
     """Serve until a signal comes."""
     settings = configuration.settings
-    gateway = Gateway(settings, Log(secrets=secrets(settings), console=options.console))
+    log = Log(secrets=secrets(settings), console=options.console)
+    log.hear_libraries()
+    gateway = Gateway(settings, log)
     app = Generations(gateway)
     watch = _Watch(configuration, app, Reloads(gateway.metrics.registry))
     stop_metrics = gateway.metrics.serve(addresses.metrics_host, addresses.metrics_port)

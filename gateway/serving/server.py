@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import math
 import signal
 import socket
@@ -40,6 +41,11 @@ class Attendant(Protocol):
         ...
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drop what uvicorn says of bytes that broke off: all one can do is cut them, and the request's line says so."""
+    return "without completing response" not in str(record.msg)
+
+
 class Server(uvicorn.Server):
     """One serving process."""
 
@@ -60,6 +66,7 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=75,
             )
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         self._due = math.inf
         self._app, self._options, self._attendant, self._on_ready = app, options, attendant, on_ready
 

@@ -44,6 +44,7 @@ def supervise(configuration: Configuration, listener: socket.socket, addresses: 
 
         turn = os.open(Path(directory, "log-turn"), os.O_CREAT | os.O_RDWR, 0o600)
         log = Log(secrets=secrets(configuration.settings), console=options.console, turn=turn)
+        log.hear_libraries()
         children = Children(configuration, listener, turn, addresses, options)
         supervisor = Supervisor(configuration, children, log, metrics.Reloads())
         supervisor.on_end = lambda pid: metrics.forget(pid, directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 
 import pytest
 
@@ -74,6 +75,26 @@ def test_secrets_are_masked_wherever_they_turn_up() -> None:
     assert "ValueError: upstream said *** to ***" in written
     for secret in (CANARY, "plain-but-secret", "abcdefghijklmnop", "word"):
         assert secret not in written
+
+
+def test_what_libraries_log_is_a_masked_line_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task's exception that nobody took shows a traceback, with keys in it; by itself it would go to stderr."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    out = io.BytesIO()
+    log = Log(out, [Secret(CANARY)])
+    log.hear_libraries()
+    try:
+        raise ValueError(f"Bearer {CANARY}")
+    except ValueError as exc:
+        logging.getLogger("asyncio").exception("Task exception was never retrieved", exc_info=exc)
+    logging.getLogger("uvicorn.error").warning("it has %s", CANARY)
+    logging.getLogger("uvicorn.error").info("nobody needs this")
+    log.close()
+    fault, warning = (json.loads(line) for line in out.getvalue().splitlines())
+    assert (fault["event"], fault["level"], fault["logger"]) == ("library", "error", "asyncio")
+    assert "ValueError" in fault["traceback"]
+    assert warning["message"] == "it has ***"
+    assert CANARY.encode() not in out.getvalue()
 
 
 @pytest.mark.parametrize(("status", "level"), [(200, "info"), (404, "info"), (499, "info"), (502, "warning")])
