@@ -90,6 +90,12 @@ class Spent(Struct, frozen=True):
     fate: str | None = None
 
 
+class Consulting(Struct, frozen=True):
+    """A scorer's call begins, in the task that hears this; `Consulted` follows unless it is cancelled."""
+
+    target: str
+
+
 class Consulted(Struct, frozen=True):
     """A call that a scorer made has ended: to whom, how long it took, what it used, why it gave nothing."""
 
@@ -189,6 +195,7 @@ Event: TypeAlias = (
     | SelectorFaulted
     | Selected
     | Spent
+    | Consulting
     | Consulted
     | Rescued
     | Verified

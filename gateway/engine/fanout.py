@@ -35,6 +35,7 @@ from gateway.engine.chorus import Chorus
 from gateway.engine.events import (
     Answered,
     Consulted,
+    Consulting,
     Expired,
     Failed,
     Launched,
@@ -369,6 +370,7 @@ class _Flight:
     async def _consulted(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
         """Make a scorer's call, through the same policies as any other, and book it."""
         started = self._loop.time()
+        self._request.listen(Consulting(target.name))
         outcome = await self._call(target, request, deadline)
         failure = outcome if isinstance(outcome, Failure) else None
         usage = None if isinstance(outcome, Failure) else outcome.payload.usage

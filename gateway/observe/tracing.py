@@ -20,6 +20,7 @@ from gateway.engine.events import (
     Answered,
     Attempted,
     Consulted,
+    Consulting,
     Event,
     Failed,
     Finished,
@@ -155,6 +156,7 @@ class RequestSpans:
         )
         self._inside = api.set_span_in_context(self._root)
         self._branches: dict[str, Any] = {}
+        self._scorers: list[Any] = []
         self._ends: dict[str, int] = {}
 
     def __call__(self, event: Event) -> None:
@@ -171,8 +173,8 @@ class RequestSpans:
         self._branches[event.target] = span
         _branch.set(span)
 
-    def _call(self, name: str, operation: str, start: int | None = None) -> Any:
-        """Begin the span of a call to a target, now or at `start` (nanoseconds)."""
+    def _call(self, name: str, operation: str) -> Any:
+        """Begin the span of a call to a target."""
         target, model = self._targets.get(name), name
         attributes = {"gen_ai.operation.name": operation, "hedgerow.target": name}
         if target is not None:
@@ -184,20 +186,24 @@ class RequestSpans:
             context=self._inside,
             kind=self._traces.api.SpanKind.CLIENT,
             attributes=attributes,
-            start_time=start,
         )
 
-    def consulted(self, event: Consulted) -> None:
-        """Record a scorer's call, which is over."""
-        now = time.time_ns()
-        span = self._call(event.target, CHAT, now - int(event.duration * 1e9))
+    def consulting(self, event: Consulting) -> None:
+        """Begin a scorer's call; a judge has two at once, each in a task of its own, which is what tells them apart."""
+        span = self._call(event.target, CHAT)
         span.set_attribute("hedgerow.scorer", True)
+        self._scorers.append(span)
+        _branch.set(span)
+
+    def consulted(self, event: Consulted) -> None:
+        """End a scorer's call."""
+        span = _branch.get()
         if event.usage is not None:
             _note_tokens(span, event.usage)
         if event.failure is not None:
             span.set_attribute("error.type", event.failure.kind.value)
             span.set_status(self._traces.api.StatusCode.ERROR, event.failure.detail)
-        span.end(now)
+        span.end()
 
     def attempted(self, event: Attempted) -> None:
         """Note a call within its branch."""
@@ -271,6 +277,9 @@ class RequestSpans:
         now = time.time_ns()
         for name, span in self._branches.items():
             span.end(self._ends.get(name, now))
+        for span in self._scorers:
+            if span.is_recording():  # its call was cancelled
+                span.end(now)
         self._root.end(now)
 
 
@@ -286,6 +295,7 @@ _NOTES: dict[type, Callable[[RequestSpans, Any], None]] = {
     Failed: RequestSpans.failed,
     Superseded: RequestSpans.superseded,
     Selected: RequestSpans.selected,
+    Consulting: RequestSpans.consulting,
     Consulted: RequestSpans.consulted,
     Rescued: RequestSpans.rescued,
     Verified: RequestSpans.verified,

@@ -138,7 +138,7 @@ async def test_the_span_of_a_stream_lasts_until_its_last_words() -> None:
 
 
 async def test_a_judge_s_call_is_a_span_of_its_own() -> None:
-    """Beside the branches, with its own tokens, as long as it took; one that fails is an error."""
+    """Beside the branches, with its own tokens, as long as it took; one that fails is an error; upstream is told."""
     judged = "targets: [sim/a, sim/b], select: [{judge: {by: 'sim/JUDGE'}}, priority]"
     routes = f"  r: {{{judged.replace('JUDGE', 'judge')}}}\n  out: {{{judged.replace('JUDGE', 'judge?status=400')}}}"
     script: Any = {
@@ -150,6 +150,7 @@ async def test_a_judge_s_call_is_a_span_of_its_own() -> None:
         async with gateways(routes, script, head=f"traces: {{endpoint: '{url}'}}") as running:
             for model in ("r", "out"):
                 assert (await running.post({"model": model, "messages": HELLO})).status == 200
+            told = sorted(e.headers["traceparent"].split("-")[2] for e in running.sim.journal if "judge" in e.model)
     asked = [span for span in spans if "hedgerow.scorer" in attributes(span)]
     roots = {span.span_id for span in spans if span.name in {"chat r", "chat out"}}
     good = [attributes(span) for span in asked if attributes(span)["gen_ai.request.model"] == "judge"]
@@ -158,6 +159,7 @@ async def test_a_judge_s_call_is_a_span_of_its_own() -> None:
     assert any(attributes(span).get("error.type") == "caller_fault" for span in asked)
     assert all(span.end_time_unix_nano - span.start_time_unix_nano > 4e7 for span in asked if span.name == "chat judge")
     assert {span.parent_span_id for span in asked} == roots
+    assert told == sorted(span.span_id.hex() for span in asked)
 
 
 @pytest.mark.slow  # the exporter tries again for some seconds when the gateway ends
