@@ -21,6 +21,7 @@ from gateway.api.dialect import CHAT, Dialect, StreamWriter
 from gateway.api.envelope import refuse
 from gateway.api.exchange import ClientGone, Exchange
 from gateway.domain import Answer, Caller, ChatRequest, LiveStream, Native, Route
+from gateway.engine.awaiting import KEEP_ALIVE_EVERY
 from gateway.engine.choices import billed, joined
 from gateway.engine.events import Event, Finished, Observer, Spent, Streamed
 from gateway.engine.fanout import Verdict
@@ -28,9 +29,6 @@ from gateway.engine.hedges import Hedging
 from gateway.engine.mapped import run
 from gateway.engine.plan import gathering, plan
 from gateway.errors import Abstained, AllTargetsFailed, HedgerowError, InvalidRequest, ModelMissing, ModelNotFound
-
-KEEP_ALIVE_EVERY = 10.0
-"""Seconds of silence after which a waiting stream is kept alive; before the first time, an error still has a status."""
 
 OTHER = "_other"
 """The route label of requests that no configured route serves."""
@@ -153,7 +151,7 @@ class Endpoint:
         if (verdict.selection.together or verdict.parts) and isinstance(payload, Answer):
             payload = self._made(payload, verdict)
         if not isinstance(payload, Answer):
-            await _pass_on(payload, self.dialect.writer(asked, payload.wire), headers, record)
+            await _pass_on(payload, self.dialect.writer(asked, payload.wire), headers, record, self.dialect.keep_alive)
         elif asked.stream:
             await _replay(_presented(payload, request), self.dialect.writer(asked, payload.wire), headers, record)
         else:
@@ -188,7 +186,10 @@ class Endpoint:
         return fields, Native(wire, asked.fields, record.exchange.given(self.dialect.forwarded), asked.form)
 
     async def _awaited(self, run: Coroutine[Any, Any, Verdict], writer: StreamWriter, record: _Record) -> Verdict:
-        """Fan out for a stream whose selector needs whole answers, and keep the connection alive meanwhile."""
+        """Fan out for a stream whose selector needs whole answers, and keep the connection alive meanwhile.
+
+        Before the first sign of that, an error still has a status.
+        """
         exchange = record.exchange
         work = asyncio.get_running_loop().create_task(run)
         try:
@@ -313,7 +314,9 @@ async def _replay(answer: Answer, writer: StreamWriter, headers: dict[str, str],
     await exchange.end()
 
 
-async def _pass_on(stream: LiveStream, writer: StreamWriter, headers: dict[str, str], record: _Record) -> None:
+async def _pass_on(
+    stream: LiveStream, writer: StreamWriter, headers: dict[str, str], record: _Record, keep_alive: bytes
+) -> None:
     """Pass a live stream on, event by event; its tokens are booked when it ends, however it ends."""
     exchange, clock = record.exchange, time.perf_counter
     began = last = clock()
@@ -324,6 +327,9 @@ async def _pass_on(stream: LiveStream, writer: StreamWriter, headers: dict[str, 
         else:
             await exchange.begin_bytes(headers, stream.media)
         async for data in stream:
+            if not data:
+                await exchange.write(keep_alive)
+                continue
             longest, last = max(longest, (now := clock()) - last), now
             await exchange.write(writer.events(data))
         if stream.postscript and record.explanation is not None:

@@ -1,10 +1,13 @@
-"""Waiting for what must end before anything else happens, such as calls that were cancelled."""
+"""Waiting: for what must end before anything else happens, such as calls that were cancelled; and for how long."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
 from typing import Any
+
+KEEP_ALIVE_EVERY = 10.0
+"""Seconds of silence after which a client that waits for events is shown that its connection is alive."""
 
 
 async def ended(tasks: Iterable[asyncio.Task[Any]]) -> asyncio.CancelledError | None:

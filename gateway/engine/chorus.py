@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from fanin import Ballot, Candidate
 from gateway.domain import Answer, ChatRequest, Failure, FailureKind, Headers, LiveStream, Plan, Usage
-from gateway.engine.awaiting import ended
+from gateway.engine.awaiting import KEEP_ALIVE_EVERY, ended
 from gateway.engine.choices import Part, Score, added, chunks
 from gateway.engine.events import Spent, Streamed
 from gateway.errors import StreamBroken
@@ -126,7 +126,7 @@ class Chorus:
         raise NotImplementedError
 
     async def __aiter__(self) -> AsyncIterator[list[bytes]]:
-        """Give the chunks; raise StreamBroken at the end when no answer is whole."""
+        """Give the chunks, none after a long silence; raise StreamBroken at the end when no answer is whole."""
         self._seat()
         self._start(self._gather())
         while True:
@@ -140,7 +140,13 @@ class Chorus:
             if not self._tasks:
                 break
             self._waker = self._loop.create_future()
-            await self._waker
+            alarm = self._loop.call_later(KEEP_ALIVE_EVERY, self._wake)
+            try:
+                await self._waker
+            finally:
+                alarm.cancel()
+            if not self._ready and self._loop.time() >= alarm.when():
+                yield []
         if self.failure is not None and not any(voice.whole for voice in self._voices):
             raise StreamBroken(self.failure)
         if self._include_usage:
@@ -209,6 +215,8 @@ class Chorus:
         self._told |= {index: {"index": index, "target": target} for index in voice.place}
         try:
             async for events in chunks(voice.candidate.payload, include_usage=self._include_usage):
+                if not events:  # one target's several answers are silent
+                    continue
                 if voice.part is None:
                     voice.part = Part(self._scored(events[0]), voice.place)
                 if heard := voice.part(events):

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import pytest
 
+from gateway.engine import chorus
 from tests.support.gateways import Running, gateways
 from tests.support.simulators import eventually
 from tests.support.stages import DONE, Stage, delta, stages
@@ -69,14 +70,18 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         self._response.close()
 
+    async def line(self) -> bytes:
+        """The next line that is not empty."""
+        async with asyncio.timeout(10):
+            while not (line := await self._response.content.readline()).strip():
+                assert line, "the stream has ended"
+        return line.strip()
+
     async def next(self) -> Any:
         """The next event, `[DONE]` as it stands."""
-        async with asyncio.timeout(10):
-            line = b""
-            while not line.startswith(b"data: "):
-                line = await self._response.content.readline()
-                assert line, "the stream has ended"
-        data = line.strip().removeprefix(b"data: ")
+        while not (line := await self.line()).startswith(b"data: "):
+            pass
+        data = line.removeprefix(b"data: ")
         return data.decode() if data == b"[DONE]" else json.loads(data)
 
     async def said(self) -> tuple[int, str]:
@@ -108,6 +113,21 @@ async def test_each_target_s_words_arrive_as_it_says_them_under_its_own_index() 
 
     assert [choice["index"] for choice in opening["choices"]] == [0, 1]
     assert {choice["delta"]["role"] for choice in opening["choices"]} == {"assistant"}
+
+
+async def test_a_long_silence_of_all_is_bridged_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies close what is silent: after the first words, too, the connection shows that it is alive."""
+    monkeypatch.setattr(chorus, "KEEP_ALIVE_EVERY", 0.02)
+    async with on_stage("  all: {targets: [s/a, s/b], select: collect}") as (stage, running):
+        stage.say("a", delta("one"))
+        async with Client(running) as client:
+            assert (await client.next())["choices"]
+            assert await client.said() == (0, "one")
+            assert [await client.line(), await client.line()] == [b": keep-alive"] * 2
+            for name in ("a", "b"):
+                stage.say(name, delta("", "stop"), DONE)
+            while await client.next() != "[DONE]":
+                pass
 
 
 async def test_what_one_target_says_keeps_its_bytes_and_its_order() -> None:
