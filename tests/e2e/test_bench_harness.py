@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import endurance
 from tests.support.simulators import ROOT
 
 pytestmark = pytest.mark.slow
@@ -26,3 +28,13 @@ def test_a_quick_run_measures_every_figure(tmp_path: Path) -> None:
     one = next(row for name, row in rows.items() if "one target" in name)
     three = next(row for name, row in rows.items() if "three" in name)
     assert three["median"] > 1.2 * one["median"], "three calls cost more than one, or nothing is measured"
+
+
+def test_ten_times_the_room_is_answered_or_refused_with_advice_and_costs_no_memory() -> None:
+    """Nothing hangs and nothing is cut off; what comes afterwards is served."""
+    during, after, watched = asyncio.run(endurance.overload(2))
+    assert during.took.keys() == {"200", "503"}
+    assert during.unadvised == 0
+    assert "200" in after.took
+    first, *later = (memory for memory, _, _ in watched.held)
+    assert max(later) < 2 * first
