@@ -63,7 +63,11 @@ def _litellm() -> Any:
     return litellm
 
 
-_NAMED_ONLY = dict.fromkeys(("gemini", "vertex_ai", "vertex_ai_beta"), frozenset({"parallel_tool_calls"}))
+_NAMED_ONLY = {
+    **dict.fromkeys(("gemini", "vertex_ai", "vertex_ai_beta"), frozenset({"parallel_tool_calls"})),
+    **dict.fromkeys(("cohere", "cohere_chat", "ollama_chat"), frozenset({"tool_choice"})),
+    "replicate": frozenset({"functions", "seed", "tool_choice", "tools"}),
+}
 """What litellm says that it translates, and leaves out."""
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from fanin import Candidate, ToolCall
 from gateway.domain import FailureKind, Target, Usage
+from gateway.providers import via_litellm
 from gateway.providers.via_litellm import LitellmProvider
 from gateway.settings import ProviderSettings, Secret
 from tests.support import anthropic_server as anthropic
@@ -184,6 +186,38 @@ async def test_a_parameter_without_translation_is_the_callers_matter(upstream: U
     assert failure.error["param"] == "seed"
     assert failure.error["code"] == "unsupported_parameter"
     assert upstream.server.received == []
+
+
+@pytest.mark.parametrize(
+    ("api", "model"),
+    [
+        ("bedrock", "us.amazon.nova-pro-v1:0"),
+        ("cohere_chat", "command-r-plus"),
+        ("cohere", "command-r-plus"),
+        ("gemini", "gemini-2.5-flash"),
+        ("ollama_chat", "llama3"),
+        ("replicate", "meta/llama"),
+        ("vertex_ai", "gemini-2.5-pro"),
+        ("watsonx", "ibm/granite-3"),
+    ],
+)
+def test_what_litellm_names_and_leaves_out_is_not_taken_for_translated(api: str, model: str) -> None:
+    """It lists parameters that it forgets without a word: these would be lost, so they count as unsupported."""
+    litellm = via_litellm._litellm()
+
+    def made(**fields: Any) -> Any:
+        return litellm.utils.get_optional_params(model=model, custom_llm_provider=api, drop_params=False, **fields)
+
+    values: dict[str, Any] = {"frequency_penalty": 0.5, "functions": [TOOL["function"]], "max_tokens": 9, "n": 2}
+    values |= {"presence_penalty": 0.5, "seed": 3, "stop": ["x"], "temperature": 0.3, "tool_choice": "required"}
+    values |= {"tools": [TOOL], "top_p": 0.4}
+    taken = values.keys() & via_litellm._parameters(api, model)
+    beside = {"tool_choice": {"tools": [TOOL]}}
+    forgotten = {
+        name for name in taken if made(**beside.get(name, {}), **{name: values[name]}) == made(**beside.get(name, {}))
+    }
+    assert taken
+    assert forgotten == set()
 
 
 @pytest.mark.parametrize("live", [False, True], ids=["whole", "stream"])

@@ -18,7 +18,7 @@ from tests.support import anthropic_server, gemini_server
 from tests.support.wire_server import Received, Reply, WireServer
 
 KEY = "canary-key-7"
-QUIET = "ignore:Item '.*' on TypedDict class:UserWarning"
+QUIET = "ignore:Items? '.*' on TypedDict class:UserWarning"
 """What pydantic says about litellm's own types while it builds them, once a process: nothing that we could mend."""
 CLAUDE = Target("claude", "anthropic", anthropic_server.MODEL, weight=2.0, priority=3)
 FLASH = Target("flash", "gemini", gemini_server.MODEL)
