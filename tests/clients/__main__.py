@@ -91,7 +91,7 @@ OWN_TESTS = (*(f"tests/api_resources/{name}" for name in (*RACED, *PASSED_ON)), 
 
 def _pytest(lock: str, test: str) -> Callable[[], tuple[Command, Path]]:
     def prepare() -> tuple[Command, Path]:
-        settled = ["-c", "/dev/null", "--rootdir", ".", "-o", "asyncio_mode=auto"]
+        settled = ["-c", "/dev/null", "--rootdir", ".", "--confcutdir", ".", "-o", "asyncio_mode=auto"]
         return _reporting(environments.python(lock), *settled, test), SUITES
 
     return prepare
