@@ -65,7 +65,10 @@ class AnthropicWire:
             call = Call(self._count_url, body, read_count, headers=self._headers(request, native))
         elif native is not None and native.wire == MESSAGES:
             stream = MessagesStream if request.live else None
-            body, dropped = outgoing(target, native, live=request.live)
+            try:
+                body, dropped = outgoing(target, native, live=request.live)
+            except Untranslatable as exc:  # the operator's params say what Anthropic cannot
+                return _untranslatable(target, exc)
             call = Call(self._url, body, read_message, stream, self._headers(request, native), dropped)
         else:
             call = self._translated(target, request)

@@ -165,6 +165,16 @@ async def test_a_target_s_names_and_defaults_hold_where_its_own_dialect_is_spoke
     assert reply.headers["x-hedgerow-dropped"] == "top_k"
 
 
+async def test_params_that_anthropic_cannot_do_fail_their_target_with_the_reason() -> None:
+    """Where the client speaks Anthropic's dialect, too: a 400 that names the field, never a fault of the gateway's."""
+    target = "{model: own/m, params: {response_format: {type: json_object}}}"
+    head = "  own: {api: anthropic, base_url: 'http://127.0.0.1:9', api_key: sk-ant-canary}"
+    async with gateways(_route(target), head=head) as running:
+        reply = await running.post({"model": "one", "max_tokens": 9, "messages": HELLO}, "/v1/messages")
+    assert reply.status == 400
+    assert "json_object" in reply.json["error"]["message"]
+
+
 async def test_a_target_s_defaults_hold_for_responses_in_their_words() -> None:
     """The same for a target that has `/v1/responses`: no chat parameter goes where it would be refused."""
     target = "{model: own/m, defaults: {max_tokens: 9, reasoning_effort: low}}"
