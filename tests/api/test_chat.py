@@ -232,7 +232,7 @@ async def test_when_all_targets_fail_the_client_s_sdk_raises_the_fitting_excepti
     words: str, status: int, exception: type[openai.APIStatusError]
 ) -> None:
     """The status is fused from the branches; a provider's 401 is never the client's own."""
-    routes = f"  all: {{targets: ['sim/a?{words}', 'sim/b?{words}'], deadline: 300ms, timeout: 300ms, retries: 0}}"
+    routes = f"  all: {{targets: ['sim/a?{words}', 'sim/b?{words}'], deadline: 1s, timeout: 1s, retries: 0}}"
     async with gateways(routes) as running, running.client() as client:
         with pytest.raises(exception) as caught:
             await client.chat.completions.create(model="all", messages=HELLO)  # type: ignore[arg-type]
@@ -474,7 +474,7 @@ async def test_targets_that_the_deadline_overtakes_are_logged_and_counted_as_tim
 
 async def test_waiting_for_the_deadline_is_not_the_gateway_s_overhead() -> None:
     """A vote that waits for a silent target waits for a provider."""
-    routes = "  all: {targets: [sim/a, 'sim/b?silent'], select: {defer: majority}, deadline: 400ms}"
+    routes = "  all: {targets: [sim/a, 'sim/b?silent'], select: {defer: majority}, deadline: 1s}"
     async with gateways(routes, SCRIPT) as running:
         response = await running.post({"model": "all", "messages": HELLO})
     assert float(response.headers["x-hedgerow-overhead-ms"]) < 300

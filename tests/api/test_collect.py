@@ -278,7 +278,7 @@ async def test_a_slow_client_holds_every_branch_back() -> None:
 
 async def test_the_deadline_ends_the_choices_of_those_that_have_not_begun() -> None:
     """Those that speak go on."""
-    async with on_stage("  all: {targets: [s/a, s/b], select: collect, deadline: 300ms}") as (stage, running):
+    async with on_stage("  all: {targets: [s/a, s/b], select: collect, deadline: 1s}") as (stage, running):
         stage.say("a", delta("one"))
         async with Client(running) as client:
             await client.next()

@@ -51,7 +51,7 @@ def is_one_stream(data: list[str]) -> bool:
 @pytest.mark.parametrize("words", BREAKS)
 async def test_a_warm_sibling_continues_exactly_where_the_leader_broke_off(words: str) -> None:
     """The client sees one whole stream, as if a single target had spoken."""
-    routes = f"  r: {{targets: ['sim/a?{words}', sim/b], standby: warm, idle: 300ms}}"
+    routes = f"  r: {{targets: ['sim/a?{words}', sim/b], standby: warm, idle: 600ms}}"
     async with gateways(routes, SCRIPT) as running:
         data = await streamed(running, "r", hedgerow={"explain": True})
         told = chunks(data)[-1]["hedgerow"]
@@ -138,7 +138,7 @@ async def test_a_whole_stream_ends_its_siblings() -> None:
 
 async def test_streams_that_stalled_leave_nothing_behind() -> None:
     """Who is cut off by its silence is forgotten like any other; aiohttp's exception would remember it."""
-    routes = "  r: {targets: ['sim/a?stall&stall_at=5', sim/b], standby: warm, idle: 100ms}"
+    routes = "  r: {targets: ['sim/a?stall&stall_at=5', sim/b], standby: warm, idle: 600ms}"
 
     def streams() -> set[int]:
         gc.collect()
@@ -203,7 +203,7 @@ async def test_a_target_that_refuses_the_prefill_leaves_an_honest_error() -> Non
 @pytest.mark.parametrize("words", BREAKS)
 async def test_a_buffered_route_shows_no_broken_stream(words: str) -> None:
     """The next target's whole answer is replayed as if nothing had happened."""
-    routes = f"  r: {{targets: ['sim/a?{words}', sim/b], launch: fallback, buffer: full, retries: 0, timeout: 400ms}}"
+    routes = f"  r: {{targets: ['sim/a?{words}', sim/b], launch: fallback, buffer: full, retries: 0, timeout: 1s}}"
     async with gateways(routes, SCRIPT) as running:
         data = await streamed(running, "r")
     assert text(data) == WORDS

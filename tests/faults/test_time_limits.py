@@ -35,7 +35,7 @@ def tried(running: Running) -> int:
 )
 async def test_a_stream_without_words_is_left_for_the_next_target_and_not_tried_again(words: str) -> None:
     """Headers, roles and pings are no words, and nobody waits for a whole minute; a plain proxy waits on."""
-    async with gateways(f"  r: {{{STAGED.format(words, '150ms')}}}", SCRIPT) as running:
+    async with gateways(f"  r: {{{STAGED.format(words, '600ms')}}}", SCRIPT) as running:
         reply = await ask(running, stream=True)
         assert (reply.headers["x-hedgerow-target"], b"[DONE]" in reply.body) == ("sim/good", True)
         assert tried(running) == 1
