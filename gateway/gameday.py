@@ -11,20 +11,19 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
-import uvicorn
 
 from gateway.app import Gateway
 from gateway.domain import Route, Target
 from gateway.observe.log import Log
 from gateway.providers.simulator import Simulator
+from gateway.serving.loopback import serving
 from gateway.settings import ProviderSettings, Secret, Settings
 
 VERDICTS = ("pass", "partial", "safe", "fail")
@@ -191,7 +190,7 @@ async def _simulated(settings: Settings, route: Route, scenario: Scenario) -> As
         }
         played = replace(route, learn=None)
         gateway = Gateway(Settings(providers, {route.name: played}, limits=settings.limits), Log(io.BytesIO()))
-        url = await stack.enter_async_context(_served(gateway.asgi))
+        url = await stack.enter_async_context(serving(gateway.asgi))
         yield url, _Primary(sims[first.provider], first.model)
 
 
@@ -201,27 +200,6 @@ def _script(provider: str, targets: Sequence[Target], first: Target, scenario: S
     if first.provider == provider:
         script[first.model] = {**well, **scenario.fault}
     return script
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the command: there are many servers in this process."""
-        yield
-
-
-@asynccontextmanager
-async def _served(app: Any) -> AsyncIterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _Server(uvicorn.Config(app, http="httptools", ws="none", log_config=None, timeout_graceful_shutdown=1))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(server.serve([listener]))
-            while not server.started:  # noqa: ASYNC110 -- uvicorn offers no event to wait for
-                await asyncio.sleep(0.005)
-            try:
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-            finally:
-                server.should_exit = True
 
 
 async def _ask(url: str, route: Route) -> _Seen:

@@ -273,7 +273,6 @@ class RequestCounts:
     def _cancelled(self, prompt: int) -> None:
         """Book the prompts of the branches that were cancelled: they were read, so that much is billed at least."""
         for target in self._cut:
-            self._of.target[target].tokens["lost", "at_least"][0].inc(prompt)
             self._book(target, Usage(prompt, 0), "lost", "at_least")
 
     def spent(self, event: Spent) -> None:
@@ -281,18 +280,19 @@ class RequestCounts:
         usage, fate = event.usage, event.fate or ("won" if event.won else "lost")
         basis = "exact" if usage.exact else "at_least"
         target = self._of.target[event.target]
-        prompt, completion = target.tokens[fate, basis]
-        prompt.inc(usage.prompt)
-        completion.inc(usage.completion)
         target.prompt_tokens.observe(usage.prompt)
         target.completion_tokens.observe(usage.completion)
         self._book(event.target, usage, fate, basis)
 
     def _book(self, target: str, usage: Usage, fate: str, basis: str) -> None:
+        counts = self._of.target[target]
+        prompt, completion = counts.tokens[fate, basis]
+        prompt.inc(usage.prompt)
+        completion.inc(usage.completion)
         price = self._of.prices.get(target)
         if price is not None:
             dollars = price.of(usage)
-            self._of.target[target].cost[fate, basis].inc(dollars)
+            counts.cost[fate, basis].inc(dollars)
             self.cost = dollars + (self.cost or 0.0)
 
     def continued(self, event: Rescued) -> None:

@@ -19,7 +19,8 @@ from gateway.app import Gateway
 from gateway.config import ConfigError
 from gateway.observe.log import Log
 from gateway.providers.simulator import Simulator
-from tests.support.gateways import Running, serving
+from gateway.serving.loopback import serving
+from tests.support.gateways import Running
 from tests.support.redises import RedisServer, needs_redis, redis_server
 
 pytestmark = [pytest.mark.anyio, needs_redis]

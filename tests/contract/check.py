@@ -16,7 +16,7 @@ from gateway import config
 from gateway.app import Gateway
 from gateway.observe.log import Log
 from gateway.providers.simulator import Simulator
-from tests.support.gateways import serving
+from gateway.serving.loopback import serving
 
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"

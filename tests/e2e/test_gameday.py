@@ -85,7 +85,7 @@ def test_a_proxy_that_passes_on_what_comes_fails(tmp_path: Path, monkeypatch: py
         return True
 
     monkeypatch.setattr(gameday, "Gateway", Naive)
-    monkeypatch.setattr(gameday, "_served", served)
+    monkeypatch.setattr(gameday, "serving", served)
     monkeypatch.setattr(gameday, "_plays", plays)
     monkeypatch.setattr(gameday, "GRACE", -19.0)
     result = played(tmp_path, LIVE)

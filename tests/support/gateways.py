@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from typing import Any
 
 import aiohttp
 import openai
-import uvicorn
 from blockbuster import blockbuster_ctx
 
 from gateway import config
@@ -21,6 +18,7 @@ from gateway.app import Gateway
 from gateway.observe.log import Log
 from gateway.providers.simulator import Simulator
 from gateway.providers.simulator.script import ScriptSource
+from gateway.serving.loopback import serving
 
 
 @dataclass(frozen=True)
@@ -103,30 +101,3 @@ async def gateways(
             # A call inside the gateway that would block the event loop fails the test.
             with blockbuster_ctx("gateway", excluded_modules=["gateway.providers.simulator"]):
                 yield Running(url, gateway, sim, written, http, to_close)
-
-
-@asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
-    """Serve an ASGI application with uvicorn on a free port of this machine."""
-    # The protocol is named: asyncio sends small packets at once only where it can see that it is TCP.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(1024)
-        async with _server(app, listener) as url:
-            yield url
-
-
-@asynccontextmanager
-async def _server(app: Any, listener: socket.socket) -> AsyncIterator[str]:
-    server = uvicorn.Server(
-        uvicorn.Config(app, http="httptools", ws="none", log_config=None, timeout_graceful_shutdown=1)
-    )
-    async with asyncio.TaskGroup() as group:
-        # `serve` would install signal handlers, which are the test runner's business here.
-        group.create_task(server._serve([listener]))
-        while not server.started:  # noqa: ASYNC110 -- uvicorn offers no event to wait for
-            await asyncio.sleep(0.001)
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True

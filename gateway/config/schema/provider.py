@@ -5,6 +5,8 @@ from __future__ import annotations
 from gateway.config.catalog import LITELLM, PROFILES
 from gateway.config.schema.terms import CONCURRENCY, Schema, texts
 
+_KEY: Schema = {"type": "string", "title": 'a key such as "${OPENAI_API_KEY}"'}
+
 PROVIDER_SETTINGS: Schema = {
     "type": "object",
     "title": 'a mapping such as {api_key: "${OPENAI_API_KEY}"}',
@@ -26,17 +28,12 @@ PROVIDER_SETTINGS: Schema = {
             "description": "Where the API begins: what stands before /chat/completions (of Anthropic's: /v1/messages).",
         },
         "api_key": {
-            "title": 'a key such as "${OPENAI_API_KEY}"',
+            "title": _KEY["title"],
             "description": "The gateway's key, or a list of several that take turns: what one may not have now is "
             "asked for with the next.",
             "anyOf": [
-                {"type": "string", "title": 'a key such as "${OPENAI_API_KEY}"'},
-                {
-                    "type": "array",
-                    "title": "at least one key",
-                    "minItems": 1,
-                    "items": {"type": "string", "title": 'a key such as "${OPENAI_API_KEY}"'},
-                },
+                _KEY,
+                {"type": "array", "title": "at least one key", "minItems": 1, "items": _KEY},
             ],
         },
         "headers": texts("a mapping of header names to text", "Headers that go with every request."),
