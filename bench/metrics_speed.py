@@ -1,6 +1,7 @@
-"""Print what counting one request costs in microseconds of CPU, at most 10: `python -m bench.metrics_speed`.
+"""Print what counting one request costs in microseconds of CPU, at most 10, or 20 for three targets.
 
-With `PROMETHEUS_MULTIPROC_DIR` set to an empty directory it measures what a worker of several pays.
+`python -m bench.metrics_speed` sets it beside what the machine takes for an increment of prometheus-client's own. With
+`PROMETHEUS_MULTIPROC_DIR` set to an empty directory it measures what a worker of several pays.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ def microseconds(metrics: Metrics, said: Sequence[events.Event]) -> float:
     for _ in range(ROUNDS):
         start = time.process_time_ns()
         for _ in range(REQUESTS):
-            count = metrics.listener("r")
+            hear = metrics.listener("r").hear
             for event in said:
-                count(event)
+                hear(event)
         metrics.tell()
         taken.append((time.process_time_ns() - start) / REQUESTS / 1000)
     return statistics.median(taken)

@@ -26,14 +26,14 @@ from gateway.api.responses import ResponsesDialect
 from gateway.api.shared_replays import SharedReplays
 from gateway.config import adhoc_route
 from gateway.domain import Caller, ChatRequest, Deadline, Launch, Outcome, Route, Target
-from gateway.engine.events import BreakerChanged, Event, KeyDisabled, KeyEnabled, Listener, Observer
+from gateway.engine.events import BreakerChanged, KeyDisabled, KeyEnabled, Observer
 from gateway.engine.learning import Learning
 from gateway.engine.several import several
 from gateway.observe.counting import asked_by
 from gateway.observe.log import Log
 from gateway.observe.metrics import Metrics
 from gateway.observe.prices import Prices
-from gateway.observe.tracing import RequestSpans, Traces, wanted
+from gateway.observe.tracing import Traces, wanted
 from gateway.policies import Breaker, Budget, Bulkhead, Credentials, Hedging, Keys, attempt, compose, retry, validated
 from gateway.providers.anthropic_wire import AnthropicWire
 from gateway.providers.openai_wire import OpenAIWire
@@ -65,40 +65,6 @@ class Provider(Protocol):
     async def aclose(self) -> None:
         """Close its connections."""
         ...
-
-
-class Observed:
-    """The listeners of one request: its counts, which keep the bill, and its line in the log."""
-
-    __slots__ = ("_count", "_write")
-
-    def __init__(self, count: Observer, write: Listener) -> None:
-        self._count, self._write = count, write
-
-    @property
-    def cost(self) -> float | None:
-        """What the request has cost so far, in dollars."""
-        return self._count.cost
-
-    def __call__(self, event: Event, /) -> None:
-        """Pass an event on."""
-        self._count(event)
-        self._write(event)
-
-
-class Traced(Observed):
-    """The listeners of one request whose spans are recorded."""
-
-    __slots__ = ("_trace",)
-
-    def __init__(self, count: Observer, write: Listener, trace: RequestSpans) -> None:
-        super().__init__(count, write)
-        self._trace = trace
-
-    def __call__(self, event: Event, /) -> None:
-        """Pass an event on."""
-        super().__call__(event)
-        self._trace(event)
 
 
 class Gateway:
@@ -211,11 +177,10 @@ class Gateway:
         return Passthrough(target, call, self._observe, settings.limits.upload_bytes)
 
     def _observe(self, route: str, request_id: str, wire: str = CHAT) -> Observer:
-        write = self.learning.listener(route, self.log.listener(route, request_id))
-        count = self.metrics.listener(route, wire)
-        if self._traces is None:
-            return Observed(count, write)
-        return Traced(count, write, self._traces.listener(route, request_id, wire))
+        further = self.learning.listener(route, self.log.listener(route, request_id))
+        if self._traces is not None:
+            further = self._traces.listener((route, request_id, wire), further)
+        return self.metrics.listener(route, wire, further)
 
     def _breaker_changed(self, event: BreakerChanged) -> None:
         self.metrics.breaker(event)

@@ -327,7 +327,7 @@ class Route:
     learn: Learn | None = None
 
 
-def _ignore(_: object) -> None:
+def ignore(_: object) -> None:
     """Listen to nothing."""
 
 
@@ -371,7 +371,7 @@ class ChatRequest(Struct, frozen=True):
     logprobs: bool = False
     checks_arguments: bool = False
     headers: Mapping[str, str] = {}
-    listen: Callable[[Any], None] = _ignore
+    listen: Callable[[Any], None] = ignore
     insist: bool = False
     native: Native | None = None
     parts: tuple[str, ...] = ()

@@ -35,7 +35,7 @@ class CountTokens:
 
     async def __call__(self, exchange: Exchange) -> None:
         """Serve one request."""
-        say, status, told = self._engine.observe, 500, None
+        status, told = 500, None
         route = None
         try:
             asked = parse(await exchange.body())
@@ -51,7 +51,8 @@ class CountTokens:
         except ClientGone:
             status = 499
         finally:
-            say(route.name if route else OTHER, exchange.id, WIRE)(Finished(status, exchange.elapsed, None, told))
+            observer = self._engine.observe(route.name if route else OTHER, exchange.id, WIRE)
+            observer.hear(Finished(status, exchange.elapsed, None, told))
 
     async def _count(self, asked: Asked, route: Route, exchange: Exchange) -> tuple[bytes, dict[str, str]]:
         target = route.targets[0]

@@ -23,7 +23,7 @@ from gateway.api.exchange import ClientGone, Exchange
 from gateway.domain import Answer, Caller, ChatRequest, LiveStream, Native, Route
 from gateway.engine.awaiting import KEEP_ALIVE_EVERY
 from gateway.engine.choices import billed, joined
-from gateway.engine.events import Event, Finished, Observer, Spent, Streamed
+from gateway.engine.events import Finished, Observer, Spent, Streamed
 from gateway.engine.fanout import Verdict
 from gateway.engine.hedges import Hedging
 from gateway.engine.mapped import run
@@ -92,7 +92,7 @@ class Endpoint:
         try:
             asked = await self._asked(exchange)
             route = self.engine.route(asked)
-            record.say = self.engine.observe(route.name, exchange.id, self.dialect.wire)
+            record.observer = self.engine.observe(route.name, exchange.id, self.dialect.wire)
             record.route = route.name
             with exchange.watched():
                 await self._serve(asked, route, record)
@@ -109,8 +109,8 @@ class Endpoint:
         finally:
             if not record.handed_over:
                 if record.route == OTHER:
-                    record.say = self.engine.observe(OTHER, exchange.id, self.dialect.wire)
-                record.say(Finished(record.status, exchange.elapsed, record.overhead, record.error))
+                    record.observer = self.engine.observe(OTHER, exchange.id, self.dialect.wire)
+                record.observer.hear(Finished(record.status, exchange.elapsed, record.overhead, record.error))
 
     async def _asked(self, exchange: Exchange) -> Asked:
         return self.dialect.parse(await exchange.body())
@@ -131,7 +131,7 @@ class Endpoint:
             logprobs="logprobs" in rule.needs and not intent.live and fields.get("logprobs") != _TRUE,
             checks_arguments="tool_arguments" in rule.needs,
             headers=_forwarded(exchange, alone=len(route.targets) == 1),
-            listen=record.say,
+            listen=record.observer.hear,
             native=native,
             parts=asked.parts,
         )
@@ -206,24 +206,14 @@ class Endpoint:
                 work.exception()  # seen, also when the client left at the same moment
 
 
-class _Nobody:
-    """Listens to nothing: the route is not known yet."""
-
-    cost = None
-
-    def __call__(self, event: Event, /) -> None:
-        """Let it pass."""
-
-
-_NOBODY = _Nobody()
-
-
 class _Record:
     """What is known of one request so far, for its headers, its explanation and its last event."""
 
+    observer: Observer
+    """Who listens; there is none before the route is known."""
+
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
-        self.say: Observer = _NOBODY
         self.route = OTHER
         self.status = 500
         self.error: str | None = None
@@ -240,7 +230,7 @@ class _Record:
         self.overhead = max(0.0, before + after)
         if explain:
             self.explanation = disclosure.explanation(self.route, verdict, self.overhead)
-        return disclosure.headers(self.route, verdict, self.overhead, self.say.cost)
+        return disclosure.headers(self.route, verdict, self.overhead, self.observer.cost)
 
     def refused(self, error: HedgerowError) -> dict[str, str]:
         """Take an error down; return the response's headers."""
@@ -339,5 +329,5 @@ async def _pass_on(
     finally:
         await stream.aclose()
         if stream.usage is not None:
-            record.say(Streamed(stream.target, stream.usage.completion, last - began, longest))
-            record.say(Spent(stream.target, stream.usage, won=True))
+            record.observer.hear(Streamed(stream.target, stream.usage.completion, last - began, longest))
+            record.observer.hear(Spent(stream.target, stream.usage, won=True))

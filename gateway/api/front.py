@@ -18,7 +18,7 @@ from gateway.api.dialect import ErrorDialect
 from gateway.api.envelope import PASSTHROUGH, OpenAIErrors, refuse
 from gateway.api.exchange import ClientGone, Exchange, Receive, Scope, Send
 from gateway.api.replays import HEADER, Replays
-from gateway.engine.events import Finished, Listener
+from gateway.engine.events import Finished, Observer
 from gateway.errors import HedgerowError, InternalError, InvalidRequest, MethodNotAllowed, Unauthorized
 from gateway.settings import Limits
 
@@ -65,7 +65,7 @@ class Front:
         hot: Mapping[str, Handler],
         rest: Callable[[], Application],
         keys: Mapping[str, str],
-        observe: Callable[[str, str], Listener],
+        observe: Callable[[str, str], Observer],
         on_fault: Callable[[str, BaseException], None],
         lifespan: Callable[[], AbstractAsyncContextManager[None]],
     ) -> None:
@@ -121,7 +121,8 @@ class Front:
         try:
             await self._serve(exchange, handler, scope, receive, send)
         except HedgerowError as error:
-            self._observe(OTHER, exchange.id)(Finished(error.status, exchange.elapsed, None, error.code or error.type))
+            told = Finished(error.status, exchange.elapsed, None, error.code or error.type)
+            self._observe(OTHER, exchange.id).hear(told)
             await refuse(exchange, error, dialect)
         except asyncio.CancelledError:
             if not exchange.expired:
@@ -200,7 +201,7 @@ class Front:
             if HEADER not in exchange.headers or handler is self.passage:  # there the key is the provider's matter
                 await handler(exchange)
             elif (replayed := await self.replays.serve(exchange, handler, tenant)) is not None:
-                self._observe(OTHER, exchange.id)(Finished(replayed, exchange.elapsed, None))
+                self._observe(OTHER, exchange.id).hear(Finished(replayed, exchange.elapsed, None))
         finally:
             admission.leave()
 

@@ -16,7 +16,7 @@ from gateway.api.endpoint import patience
 from gateway.api.envelope import OpenAIErrors, refuse
 from gateway.api.exchange import ClientGone, Exchange
 from gateway.domain import Caller, FailureKind, Target
-from gateway.engine.events import Answered, Failed, Finished, Launched, Observer
+from gateway.engine.events import Answered, Failed, Finished, Launched, Listener, Observer
 from gateway.errors import AllTargetsFailed, HedgerowError, Refused, StreamBroken
 from gateway.wires.passing import OPERATION, ROUTE, TAKEN, Passing, behind, below
 
@@ -36,7 +36,7 @@ class Passthrough:
 
     async def __call__(self, exchange: Exchange) -> None:
         """Serve one request."""
-        say, status, told = self._observe(ROUTE, exchange.id, OPERATION), 500, None
+        say, status, told = self._observe(ROUTE, exchange.id, OPERATION).hear, 500, None
         try:
             upload = Upload(exchange, self._largest)
             with exchange.watched(upload.over):
@@ -50,7 +50,7 @@ class Passthrough:
         finally:
             say(Finished(status, exchange.elapsed, None, told))
 
-    async def _serve(self, exchange: Exchange, upload: Upload, say: Observer) -> int:
+    async def _serve(self, exchange: Exchange, upload: Upload, say: Listener) -> int:
         target, clock = self._target, asyncio.get_running_loop().time
         request = Passing(
             exchange.id,

@@ -215,6 +215,6 @@ class Observer(Protocol):
         """Dollars, None where no price is known."""
         ...
 
-    def __call__(self, event: Event, /) -> None:
-        """Hear one event."""
+    def hear(self, event: Event, /) -> None:
+        """Hear one event. To call a method costs a third of what it costs to call an object."""
         ...

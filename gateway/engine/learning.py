@@ -59,7 +59,7 @@ class Learning:
     def listener(self, route: str, further: Listener) -> Listener:
         """Return the listener of one request that also hears what `further` hears; `further` itself if none learns."""
         pupil = self.pupils.get(route)
-        return further if pupil is None else _Hearing(pupil.learn, further)
+        return further if pupil is None else _Hearing(pupil.learn, further).hear
 
     def taught(self) -> dict[str, Route]:
         """Return the routes about which something was learned since this was asked last, with their rules renewed."""
@@ -80,7 +80,7 @@ class _Hearing:
         self._learn, self._further = learn, further
         self._ballot: Ballot | None = None
 
-    def __call__(self, event: Event, /) -> None:
+    def hear(self, event: Event) -> None:
         self._further(event)
         if type(event) is Selected:
             self._ballot = event.ballot

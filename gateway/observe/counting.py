@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
+from msgspec import Struct
+
 from gateway.domain import Answer, Price, Route, Target, Usage
 from gateway.engine.events import (
     Answered,
@@ -19,6 +21,7 @@ from gateway.engine.events import (
     Finished,
     HedgeWithheld,
     Launched,
+    Listener,
     Rescued,
     Selected,
     Spent,
@@ -29,6 +32,7 @@ from gateway.engine.events import (
 )
 from gateway.observe.genai import CHAT
 from gateway.observe.residual import Residual
+from gateway.observe.tally import Sum
 
 if TYPE_CHECKING:
     from gateway.observe.metrics import Metrics
@@ -54,33 +58,30 @@ class RouteCounts:
     def __init__(
         self, metrics: Metrics, route: str, targets: Iterable[Target], select: str = "", operation: str = CHAT
     ) -> None:
-        self._metrics, self._route, self._select = metrics, route, select
+        self._metrics, self._route, self._select, self._operation = metrics, route, select, operation
         self._beside: dict[str, RouteCounts] = {}
         self.prices: Mapping[str, Price] = {}
         self.in_flight = 0
         self.busy = metrics.in_flight.labels(route)
-        self.requests = _Bound(lambda status: metrics.requests.labels(route, _status(status)))
-        self.request_seconds = _Bound(lambda outcome: metrics.request_seconds.labels(route, outcome, operation))
+        self.served = _Bound(self._served)
         self.attempts = _Bound(lambda key: metrics.attempts.labels(route, *key))
         self.failures = _Bound(lambda key: metrics.failures.labels(route, *key))
         self.denied = _Bound(lambda key: metrics.denied.labels(*key))
-        self.target_first_token = _Bound(metrics.target_first_token.labels)
-        self.token_gap = _Bound(lambda target: metrics.token_gap.labels(target, operation))
-        self.longest_gap = _Bound(metrics.longest_gap.labels)
+        self.target_first_token = _Bound(lambda target: metrics.target_first_token.labels(target).values)
+        self.token_gap = _Bound(lambda target: metrics.token_gap.labels(target, operation).values)
+        self.longest_gap = _Bound(lambda target: metrics.longest_gap.labels(target).values)
         self.abstentions = _Bound(lambda outcome: metrics.abstentions.labels(route, outcome))
-        self.alone = _Bound(lambda outcome: metrics.alone.labels(route, outcome))
-        self.alone_seconds = metrics.alone_seconds.labels(route)
+        self.alone_seconds = metrics.alone_seconds.labels(route).values
         self.target = _Targets(self, lambda name: TargetCounts(metrics, route, name, operation))
-        self.overhead = metrics.overhead.labels(route)
-        self.first_token = metrics.first_token.labels(route, operation)
-        self.agreement = metrics.agreement.labels(route)
+        self.overhead = metrics.overhead.labels(route).values
+        self.first_token = metrics.first_token.labels(route, operation).values
+        self.agreement = metrics.agreement.labels(route).values
         self.rescues = metrics.rescues.labels(route)
         self.stream_rescues = _Bound(lambda how: metrics.stream_rescues.labels(route, how))
         self.verified = _Bound(lambda outcome: metrics.verified.labels(route, outcome))
         self.hedges_fired = metrics.hedges_fired.labels(route)
         self.hedges_won = metrics.hedges_won.labels(route)
         self.hedges_withheld = _Bound(lambda why: metrics.hedges_withheld.labels(route, why))
-        self.selected_seconds = metrics.selected_seconds.labels(route)
         self.saved = metrics.saved.labels(route)
         self.added = metrics.added.labels(route)
         self.whole, self.live = Residual(), Residual()
@@ -94,13 +95,12 @@ class RouteCounts:
         for counts in self._beside.values():
             counts.know(self.targets.values(), select)
         self.last_resort = select.rpartition(" | ")[2] if " | " in select else None
-        self.requests[200], self.requests[499], self.requests[502], self.request_seconds["answered"]
+        self.served[200, False, Answered], self.served[200, False, Failed], self.served[200, False, Superseded]
+        self._metrics.requests.labels(self._route, "499"), self._metrics.requests.labels(self._route, "502")
         self.abstentions["fell_back"], self.abstentions["failed"]
-        for outcome in ("answered", "failed", "superseded"):
-            self.alone[outcome]
         for target in self.targets or (OTHER,):
-            for known in (("won", "exact"), ("lost", "exact"), ("lost", "at_least")):
-                self.target[target].tokens[known]
+            for known in _FATES:
+                self.target[target].spent[known]
 
     def foresee(self, route: Route) -> None:
         """Begin at zero, too, what this configuration may lead to, however rarely."""
@@ -122,10 +122,19 @@ class RouteCounts:
         """Return the counts of the route's requests of another operation; most children are the same."""
         counts = self._beside.get(operation)
         if counts is None:
-            counts = RouteCounts(self._metrics, self._route, self.targets.values(), self._select, operation)
+            targets = self.targets.values()
+            counts = self._beside[operation] = RouteCounts(self._metrics, self._route, targets, self._select, operation)
             counts.prices = self.prices
-            self._beside[operation] = counts
         return counts
+
+    def _served(self, key: tuple[int, bool, Any]) -> list[float]:
+        """Return who takes the durations of requests with one end: status, with an error or not, the first target's."""
+        status, erred, alone = key
+        counters = [self._metrics.requests.labels(self._route, str(status) if status in STATUSES else OTHER)]
+        if alone is not None:
+            counters.append(self._metrics.alone.labels(self._route, _ALONE[alone]))
+        seconds = self._metrics.request_seconds.labels(self._route, _outcome(status, erred=erred), self._operation)
+        return seconds.joined(*counters).values
 
     @property
     def serving_now(self) -> int:
@@ -137,8 +146,8 @@ class RouteCounts:
         for counts in (self, *self._beside.values()):
             counts.prices = prices
         for target in prices:
-            cost = self.target[target].cost
-            cost["won", "exact"], cost["lost", "exact"], cost["lost", "at_least"]
+            for known in _FATES:
+                self.target[target].cost[known]
 
     def label(self, target: str) -> str:
         """Return the target's name, or `_other` for one that a request wrote itself."""
@@ -148,43 +157,45 @@ class RouteCounts:
 class TargetCounts:
     """The bound children that every answer of one target touches."""
 
-    __slots__ = (
-        "answered", "completion_tokens", "cost", "prompt_tokens", "seconds", "selected", "superseded", "tokens",
-    )  # fmt: skip
+    __slots__ = ("answered", "cost", "prompt_at_least", "selected", "spent", "superseded")
 
     def __init__(self, metrics: Metrics, route: str, target: str, operation: str) -> None:
-        self.answered = metrics.attempts.labels(route, target, "answered")
-        self.seconds = metrics.attempt_seconds.labels(target, operation)
+        answered = metrics.attempts.labels(route, target, "answered")
+        self.answered = metrics.attempt_seconds.labels(target, operation).joined(answered).values
         self.superseded = metrics.superseded.labels(target)
-        self.selected = _Bound(lambda selector: metrics.selected.labels(route, target, selector))
-        self.cost = _Bound(lambda key: metrics.cost.labels(target, *key))
-        self.prompt_tokens = metrics.prompt_tokens.labels(target, operation)
-        self.completion_tokens = metrics.completion_tokens.labels(target, operation)
+        seconds, selected = metrics.selected_seconds.labels(route), metrics.selected.labels
+        self.selected = _Bound(lambda selector: seconds.joined(selected(route, target, selector)).values)
+        self.cost = _Bound(lambda key: metrics.cost.labels(target, *_words(*key)))
+        self.prompt_at_least = metrics.tokens.labels(target, "prompt", "lost", "at_least")
+        prompts = metrics.prompt_tokens.labels(target, operation)
+        completions = metrics.completion_tokens.labels(target, operation)
         tokens = metrics.tokens.labels
-        self.tokens = _Bound(lambda key: (tokens(target, "prompt", *key), tokens(target, "completion", *key)))
+        self.spent = _Bound(
+            lambda key: (
+                prompts.joined(total=tokens(target, "prompt", *_words(*key))).values,
+                completions.joined(total=tokens(target, "completion", *_words(*key))).values,
+            )
+        )
 
 
-class RequestCounts:
+class RequestCounts(Struct):
     """The listener of one request. `cost` is what is known to have been spent on it so far, in dollars."""
 
-    __slots__ = ("_alone", "_began", "_cut", "_first", "_heard", "_hedges", "_of", "cost")
+    _of: RouteCounts
+    _further: Listener
+    _first: str = ""
+    _began: float = 0.0
+    _alone: Answered | Failed | Superseded | None = None
+    _heard: tuple[Answered, ...] = ()
+    _cut: tuple[str, ...] = ()
+    _hedges: tuple[str, ...] = ()
+    cost: float | None = None
 
-    def __init__(self, of: RouteCounts) -> None:
-        self._of = of
-        self._first = ""
-        self._began = 0.0
-        self._alone: tuple[str, float] | None = None
-        self._heard: tuple[Answered, ...] = ()
-        self._cut: tuple[str, ...] = ()
-        self._hedges: tuple[str, ...] = ()
-        self.cost: float | None = None
-        of.in_flight += 1
-
-    def __call__(self, event: Event) -> None:
-        """Count one event."""
-        count = _COUNTS.get(type(event))
-        if count is not None:
-            count(self, event)
+    def hear(self, event: Event) -> None:
+        """Count one event, and pass it on."""
+        _COUNTS[type(event)](self, event)
+        further = self._further
+        further(event)
 
     def launched(self, event: Launched) -> None:
         """Remember who was asked first, and when."""
@@ -192,139 +203,139 @@ class RequestCounts:
             self._first, self._began = event.target, event.at
         elif event.hedge:
             self._hedges += (event.target,)
-            self._of.hedges_fired.inc()
+            self._of.hedges_fired.value += 1
 
     def attempted(self, event: Attempted) -> None:
         """Count a call."""
         if event.kind is None:
-            target = self._of.target[event.target]
-            target.answered.inc()
-            target.seconds.observe(event.duration)
+            self._of.target[event.target].answered.append(event.duration)
         else:
-            self._of.attempts[self._of.label(event.target), event.kind.value].inc()
+            self._of.attempts[self._of.label(event.target), event.kind.value].value += 1
 
     def answered(self, event: Answered) -> None:
         """Remember how long the answer took."""
         self._heard += (event,)
         if event.target == self._first:
-            self._alone = "answered", event.duration
+            self._alone = event
 
     def failed(self, event: Failed) -> None:
         """Count a branch that gave up."""
-        self._of.failures[self._of.label(event.failure.target), event.failure.kind.value].inc()
-        if event.failure.target == self._first:
-            self._alone = "failed", event.duration
-
-    def denied(self, event: BudgetDenied) -> None:
-        """Count an extra call that was not made."""
-        self._of.denied[self._of.label(event.target), event.what].inc()
-
-    def withheld(self, event: HedgeWithheld) -> None:
-        """Count a hedge that was not started."""
-        self._of.hedges_withheld[event.why].inc()
+        target = event.failure.target
+        self._of.failures[self._of.label(target), event.failure.kind.value].value += 1
+        if target == self._first:
+            self._alone = event
 
     def superseded(self, event: Superseded) -> None:
         """Count a branch that was cancelled."""
-        self._of.target[event.target].superseded.inc()
+        self._of.target[event.target].superseded.value += 1
         self._cut += (event.target,)
         if event.target == self._first:
-            self._alone = "superseded", event.duration
+            self._alone = event
+
+    def denied(self, event: BudgetDenied) -> None:
+        """Count an extra call that was not made."""
+        self._of.denied[self._of.label(event.target), event.what].value += 1
+
+    def withheld(self, event: HedgeWithheld) -> None:
+        """Count a hedge that was not started."""
+        self._of.hedges_withheld[event.why].value += 1
 
     def selected(self, event: Selected) -> None:
         """Count the decision, and compare it with what the first target alone would have given."""
         of, selection = self._of, event.selection
-        of.target[selection.winner.target].selected[selection.selector].inc()
-        if selection.agreement is not None:
-            of.agreement.observe(selection.agreement)
-        if selection.winner.target in self._hedges:
-            of.hedges_won.inc()
-        if event.rescued:
-            of.rescues.inc()
-        if selection.selector == of.last_resort:
-            of.abstentions["fell_back"].inc()
+        winner, payload = selection.winner.target, selection.winner.payload
         waited = event.at - self._began
-        of.selected_seconds.observe(waited)
-        payload = selection.winner.payload
-        live = payload is not None and not isinstance(payload, Answer)
+        of.target[winner].selected[selection.selector].append(waited)
+        if selection.agreement is not None:
+            of.agreement.append(selection.agreement)
+        if winner in self._hedges:
+            of.hedges_won.value += 1
+        if event.rescued:
+            of.rescues.value += 1
+        if selection.selector == of.last_resort:
+            of.abstentions["fell_back"].value += 1
+        live = not isinstance(payload, Answer) and payload is not None
         if live:
-            of.first_token.observe(waited)
+            of.first_token.append(waited)
             for answer in self._heard:
-                of.target_first_token[of.label(answer.target)].observe(answer.duration)
+                of.target_first_token[of.label(answer.target)].append(answer.duration)
         if self._alone is not None:
-            self._compare(*self._alone, waited, of.live if live else of.whole)
+            self._compare(self._alone, waited, of.live if live else of.whole)
         if self._cut and isinstance(payload, Answer) and payload.usage is not None:
             self._cancelled(payload.usage.prompt)
 
-    def _compare(self, outcome: str, took: float, waited: float, residual: Residual) -> None:
+    def _compare(self, alone: Answered | Failed | Superseded, waited: float, residual: Residual) -> None:
         """Book what the first target alone would have taken: known, or estimated where it was cancelled meanwhile."""
-        of = self._of
-        if outcome == "answered":
+        of, took = self._of, alone.duration
+        if type(alone) is Answered:
             if of.compares:
-                residual.ended(took)
-            of.alone_seconds.observe(took)
-            of.added.inc(max(0.0, waited - took))
+                residual.ended.append(took)
+            of.alone_seconds.append(took)
+            if waited > took:
+                of.added.value += waited - took
         else:
-            residual.cut(took)
-        if outcome == "superseded":
-            more = residual.after(took)
-            of.alone_seconds.observe(took + more)
-            of.saved.inc(more)
+            more = residual.cut(took)
+            if type(alone) is Superseded:
+                of.alone_seconds.append(took + more)
+                of.saved.value += more
 
     def _cancelled(self, prompt: int) -> None:
         """Book the prompts of the branches that were cancelled: they were read, so that much is billed at least."""
         for target in self._cut:
-            self._book(target, Usage(prompt, 0), "lost", "at_least")
+            counts = self._of.target[target]
+            counts.prompt_at_least.value += prompt
+            price = self._of.prices.get(target)
+            if price is not None:
+                self._pay(counts.cost[False, False], price.of(Usage(prompt, 0)))
 
     def spent(self, event: Spent) -> None:
         """Count an answer's tokens and dollars."""
-        usage, fate = event.usage, event.fate or ("won" if event.won else "lost")
-        basis = "exact" if usage.exact else "at_least"
-        target = self._of.target[event.target]
-        target.prompt_tokens.observe(usage.prompt)
-        target.completion_tokens.observe(usage.completion)
-        self._book(event.target, usage, fate, basis)
-
-    def _book(self, target: str, usage: Usage, fate: str, basis: str) -> None:
+        usage, target = event.usage, event.target
         counts = self._of.target[target]
-        prompt, completion = counts.tokens[fate, basis]
-        prompt.inc(usage.prompt)
-        completion.inc(usage.completion)
+        key = event.fate or event.won, usage.exact
+        prompts, completions = counts.spent[key]
+        prompts.append(usage.prompt)
+        completions.append(usage.completion)
         price = self._of.prices.get(target)
         if price is not None:
-            dollars = price.of(usage)
-            counts.cost[fate, basis].inc(dollars)
-            self.cost = dollars + (self.cost or 0.0)
+            self._pay(counts.cost[key], price.of(usage))
+
+    def _pay(self, cost: Sum, dollars: float) -> None:
+        cost.value += dollars
+        self.cost = dollars + (self.cost or 0.0)
 
     def continued(self, event: Rescued) -> None:
         """Count a stream that another target went on with."""
-        self._of.stream_rescues[event.how].inc()
+        self._of.stream_rescues[event.how].value += 1
 
     def verified(self, event: Verified) -> None:
         """Count what the siblings said of a stream."""
-        self._of.verified["agreed" if event.agreed else "disagreed"].inc()
+        self._of.verified["agreed" if event.agreed else "disagreed"].value += 1
 
     def streamed(self, event: Streamed) -> None:
         """Take down a stream's rhythm."""
         target = self._of.label(event.target)
         if event.tokens > 1:
-            self._of.token_gap[target].observe(event.duration / (event.tokens - 1))
-        self._of.longest_gap[target].observe(event.longest_gap)
+            self._of.token_gap[target].append(event.duration / (event.tokens - 1))
+        self._of.longest_gap[target].append(event.longest_gap)
 
     def finished(self, event: Finished) -> None:
         """Count the request."""
-        of = self._of
+        of, status = self._of, event.status
         of.in_flight -= 1
-        of.requests[event.status].inc()
-        of.request_seconds[_outcome(event)].observe(event.duration)
+        alone = None if status == 499 or self._alone is None else type(self._alone)
+        of.served[status, event.error is not None, alone].append(event.duration)
         if event.overhead is not None:
-            of.overhead.observe(event.overhead)
+            of.overhead.append(event.overhead)
         if event.error == "selector_abstained":
-            of.abstentions["failed"].inc()
-        if self._alone is not None and event.status != 499:
-            of.alone[self._alone[0]].inc()
+            of.abstentions["failed"].value += 1
+
+    def others(self, event: Event) -> None:
+        """Count nothing."""
 
 
 _COUNTS: dict[type, Callable[[RequestCounts, Any], None]] = {
+    **dict.fromkeys(get_args(Event), RequestCounts.others),
     Launched: RequestCounts.launched,
     Attempted: RequestCounts.attempted,
     Answered: RequestCounts.answered,
@@ -341,17 +352,26 @@ _COUNTS: dict[type, Callable[[RequestCounts, Any], None]] = {
 }
 
 
-def _status(status: int) -> str:
-    return str(status) if status in STATUSES else OTHER
-
-
-def _outcome(event: Finished) -> str:
+def _outcome(status: int, *, erred: bool) -> str:
     """Return how a request ended, for people who watch it: a client's own mistake and its leaving are no failures."""
-    if event.status == 499:
+    if status == 499:
         return "left"
-    if event.status >= 500 or (event.status == 200 and event.error is not None):
+    if status >= 500 or (status == 200 and erred):
         return "failed"
-    return "answered" if event.status < 400 else "refused"
+    return "answered" if status < 400 else "refused"
+
+
+_FATES = ((True, True), (False, True), (False, False))
+"""What becomes of most answers' tokens: whether they won, and whether the figure is exact."""
+
+
+def _words(fate: str | bool, exact: bool) -> tuple[str, str]:
+    """Return the labels `fate` and `basis` of tokens."""
+    return fate if isinstance(fate, str) else "won" if fate else "lost", "exact" if exact else "at_least"
+
+
+_ALONE = {Answered: "answered", Failed: "failed", Superseded: "superseded"}
+"""What came of the target asked first, by its last event."""
 
 
 class _Bound(dict[Any, Any]):

@@ -89,7 +89,7 @@ class Log:
 
     def listener(self, route: str, request_id: str) -> Listener:
         """Return the listener of one request, which writes its line at the end."""
-        return _RequestLine(self._log, route, request_id)
+        return _RequestLine(self._log, route, request_id).hear
 
     def fault(self, request_id: str, exc: BaseException) -> None:
         """Log a fault of our own with its traceback."""
@@ -143,7 +143,7 @@ class _RequestLine:
         self._branches: list[dict[str, Any]] = []
         self._selected: Selected | None = None
 
-    def __call__(self, event: Event) -> None:
+    def hear(self, event: Event) -> None:
         note = _NOTES.get(type(event))
         if note is not None:
             note(self, event)

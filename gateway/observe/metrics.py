@@ -23,8 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from fanin import Estimate, Reliability
-from gateway.domain import Price, Route, Target
-from gateway.engine.events import BreakerChanged, KeyDisabled, KeyEnabled
+from gateway.domain import Price, Route, Target, ignore
+from gateway.engine.events import BreakerChanged, KeyDisabled, KeyEnabled, Listener
 from gateway.observe import genai
 from gateway.observe.counting import OTHER, RequestCounts, RouteCounts, asked_by
 from gateway.observe.process import Usage
@@ -49,7 +49,6 @@ _F = TypeVar("_F", bound=Family[Any])
 
 _folding = threading.Lock()
 """Held while files are merged: a dead worker's counts must not be seen twice, or not at all."""
-
 
 _MOST_ELSEWHERE = 1024
 """Prices of targets that only requests name: clients could make up any number of them."""
@@ -143,7 +142,6 @@ class Metrics:
         self.added = counter(
             "latency_added_seconds", "Waiting for others after the first target had answered.", "route"
         )
-
         text = "Votes from which a target's reliability was learned, older ones counting less."
         self.learned_votes = self._gauge("reliability_votes", text, "livesum", "route", "target")
         text = "Of these, votes in which it was probably right."
@@ -223,10 +221,12 @@ class Metrics:
             self._elsewhere.clear()
         self._elsewhere.update(prices)
 
-    def listener(self, route: str, wire: str = genai.CHAT) -> RequestCounts:
-        """Return the listener of one request on a client's wire; an unknown route shares `_other`."""
+    def listener(self, route: str, wire: str = genai.CHAT, further: Listener = ignore) -> RequestCounts:
+        """Return the listener of one request on a client's wire, before `further`; unknown routes share `_other`."""
         counts = self._routes.get(route, self._other)
-        return RequestCounts(counts if wire == genai.CHAT else counts.serving(genai.operation(wire)))
+        counts = counts if wire == genai.CHAT else counts.serving(genai.operation(wire))
+        counts.in_flight += 1
+        return RequestCounts(counts, further)
 
     def sample(self, in_flight: Mapping[str, int], waiting: Mapping[str, int], lag: float) -> None:
         """Take what is measured now and then rather than per request; `lag` is the event loop's, in seconds."""

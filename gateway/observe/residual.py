@@ -8,48 +8,53 @@ make a target look fast. It is restricted to what has been seen, hence never an 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 
 EDGES = tuple(0.005 * 2 ** (step / 2) for step in range(34))
 """Upper ends of the buckets in seconds: 5 ms to 460 s, each longer by the root of two."""
 EVERY = 32
-"""So many observations may come before the estimate is made anew: making it costs a few microseconds."""
-MEMORY = 1024.0
-"""Beyond so many observations all count half: what a provider did yesterday says little."""
+"""So many observations may come before the estimate is made anew: making it costs more than counting a request."""
+MEMORY = 512
+"""After so many observations all of them count half: what a provider did yesterday says little."""
 
 
 class Residual:
-    """The mean residual life of one target's calls."""
+    """The mean residual life of one target's calls.
 
-    __slots__ = ("_cut", "_ended", "_more", "_since")
+    Append to `ended` how long a call took: it is looked at when one is cut; where none ever is, the last are kept.
+    """
+
+    __slots__ = ("_cut", "_ended", "_more", "_new", "_seen", "ended")
 
     def __init__(self) -> None:
+        self.ended: deque[float] = deque(maxlen=MEMORY)
         self._ended = [0.0] * (len(EDGES) + 1)
         self._cut = [0.0] * (len(EDGES) + 1)
         self._more = [0.0] * (len(EDGES) + 1)
-        self._since = 0
+        self._new = self._seen = 0
 
-    def ended(self, seconds: float) -> None:
-        """A call took this long."""
-        self._ended[bisect_left(EDGES, seconds)] += 1
-        self._noted()
-
-    def cut(self, seconds: float) -> None:
-        """A call was given up after this long."""
+    def cut(self, seconds: float) -> float:
+        """Learn of a call that was given up after so long; return how many seconds more it would have taken."""
         self._cut[bisect_left(EDGES, seconds)] += 1
-        self._noted()
+        self._new += 1
+        return self.after(seconds)
 
     def after(self, seconds: float) -> float:
         """Return how many seconds more a call takes on average that has taken `seconds` already; 0 where none did."""
-        return self._more[bisect_left(EDGES, seconds)]
-
-    def _noted(self) -> None:
-        self._since += 1
-        if self._since >= EVERY:
-            self._since = 0
+        if self._new + len(self.ended) >= EVERY:
             self._estimate()
+        return self._more[bisect_left(EDGES, seconds)]
 
     def _estimate(self) -> None:
         """From the longest bucket down: who survives a bucket ends in the next with that one's hazard, or later."""
+        self._seen += self._new + len(self.ended)
+        if self._seen >= MEMORY:
+            self._seen = 0
+            self._ended, self._cut = [n / 2 for n in self._ended], [n / 2 for n in self._cut]
+        for seconds in self.ended:
+            self._ended[bisect_left(EDGES, seconds)] += 1
+        self.ended.clear()
+        self._new = 0
         at_risk, more = 0.0, 0.0
         for bucket in range(len(EDGES), 0, -1):
             at_risk += self._ended[bucket] + self._cut[bucket]
@@ -58,6 +63,3 @@ class Residual:
             # Nobody seen beyond this bucket: what is cancelled there is said to have ended there.
             more = hazard * width / 2 + (1 - hazard) * (width + more) if at_risk and (hazard or more) else 0.0
             self._more[bucket - 1] = more
-        if sum(self._ended) + sum(self._cut) > MEMORY:
-            self._ended = [count / 2 for count in self._ended]
-            self._cut = [count / 2 for count in self._cut]

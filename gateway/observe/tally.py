@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 
@@ -21,45 +21,58 @@ class Tally(Protocol):
 
 
 class Sum:
-    """A counter."""
+    """A counter: who counts adds to its `value`."""
 
-    __slots__ = ("_child", "_told", "_value")
+    __slots__ = ("_told", "child", "value")
 
     def __init__(self, child: Any) -> None:
-        self._child, self._value, self._told = child, 0.0, 0.0
-
-    def inc(self, amount: float = 1.0) -> None:
-        """Count."""
-        self._value += amount
+        self.child = child
+        self.value: float = 0
+        self._told: float = 0
 
     def tell(self) -> None:
         """Pass on what was counted since the last time."""
-        value = self._value
+        value = self.value
         if value != self._told:
-            self._child.inc(value - self._told)
+            self.child.inc(value - self._told)
             self._told = value
 
 
 class Spread:
-    """A histogram; `child` is prometheus-client's, whose buckets are not cumulative until they are scraped.
+    """A histogram: who counts appends to its `values`, and the buckets are found for all at once.
 
-    `observe` takes a value down, in a quarter of the time in which its bucket is found: that is done for all at once.
+    `child` is prometheus-client's, whose buckets are not cumulative until they are scraped. `each` are counters that go
+    up by one with every value, `total` is one that goes up by the value: what is counted at one moment is noted once.
     """
 
-    __slots__ = ("_child", "_values", "observe")
+    __slots__ = ("_child", "_each", "_joined", "_total", "values")
 
-    def __init__(self, child: Any) -> None:
-        self._child = child
-        self._values: list[float] = []
-        self.observe: Callable[[float], None] = self._values.append
+    def __init__(self, child: Any, each: Iterable[Sum] = (), total: Sum | None = None) -> None:
+        self._child, self._each, self._total = child, tuple(each), total
+        self._joined: dict[tuple[Sum | None, ...], Spread] = {}
+        self.values: list[float] = []
+
+    def joined(self, *each: Sum, total: Sum | None = None) -> Spread:
+        """Return the one tally of this histogram whose values these counters count, too."""
+        tally = self._joined.get((total, *each))
+        if tally is None:
+            tally = self._joined[total, *each] = Spread(self._child, each, total)
+        return tally
 
     def tell(self) -> None:
         """Pass on what was counted since the last time; what is counted meanwhile stays for the next."""
-        told = self._values[:]
+        for tally in tuple(self._joined.values()):
+            tally.tell()
+        told = self.values[:]
         if not told:
             return
-        del self._values[: len(told)]
-        self._child._sum.inc(math.fsum(told))  # noqa: SLF001 -- there is no other way to add many
+        del self.values[: len(told)]
+        total = math.fsum(told)
+        for counter in self._each:
+            counter.child.inc(len(told))
+        if self._total is not None:
+            self._total.child.inc(total)
+        self._child._sum.inc(total)  # noqa: SLF001 -- there is no other way to add many
         told.sort()
         before = 0
         for edge, bucket in zip(self._child._upper_bounds, self._child._buckets, strict=True):  # noqa: SLF001

@@ -25,6 +25,7 @@ from gateway.engine.events import (
     Failed,
     Finished,
     Launched,
+    Listener,
     Rescued,
     Selected,
     Spent,
@@ -97,9 +98,9 @@ class Traces:
         """Return an endpoint whose requests continue the trace that the client began."""
         return _Entering(handler, self)
 
-    def listener(self, route: str, request_id: str, wire: str) -> RequestSpans:
-        """Return the listener of one request."""
-        return RequestSpans(self, (route, request_id, wire), self._targets.get(route, {}))
+    def listener(self, about: tuple[str, str, str], further: Listener) -> Listener:
+        """Return the listener of one request (its route, its id, the client's wire), which passes on what it hears."""
+        return RequestSpans(self, about, self._targets.get(about[0], {}), further).hear
 
     def policy(self, call: Caller) -> Caller:
         """Hand each branch's own span to its upstream, whose spans become its children."""
@@ -137,8 +138,10 @@ class _Entering:
 class RequestSpans:
     """The listener of one request."""
 
-    def __init__(self, traces: Traces, about: tuple[str, str, str], targets: Mapping[str, Target]) -> None:
-        self._traces, self._targets = traces, targets
+    def __init__(
+        self, traces: Traces, about: tuple[str, str, str], targets: Mapping[str, Target], further: Listener
+    ) -> None:
+        self._traces, self._targets, self._further = traces, targets, further
         route, request_id, wire = about
         api = traces.api
         self._operation = operation(wire)
@@ -159,11 +162,12 @@ class RequestSpans:
         self._scorers: list[Any] = []
         self._ends: dict[str, int] = {}
 
-    def __call__(self, event: Event) -> None:
-        """Take one event down."""
+    def hear(self, event: Event) -> None:
+        """Take one event down, and pass it on."""
         note = _NOTES.get(type(event))
         if note is not None:
             note(self, event)
+        self._further(event)
 
     def launched(self, event: Launched) -> None:
         """Begin a branch; the task that is started next inherits it."""

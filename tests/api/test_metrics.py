@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.engine.events import Superseded
 from gateway.observe.metrics import forget, serve_merged
 from tests.support.gateways import Running, gateways
 from tests.support.ports import free_port
@@ -71,9 +72,9 @@ async def test_latency_saved_is_estimated_from_what_the_first_target_took_before
             await running.post(ask("race"))
         residual = running.gateway.metrics.listener("race")._of.whole
         for _ in range(64):
-            residual.ended(1.0)  # and now and then it takes a second
+            residual.ended.append(1.0)  # and now and then it takes a second
         counts = running.gateway.metrics.listener("race")
-        counts._compare("superseded", 0.2, 0.2, residual)
+        counts._compare(Superseded("sim/a?latency=0.05", 1.0, 0.2), 0.2, residual)
         saved = running.sample("hedgerow_latency_saved_seconds_total", route="race")
     assert 0.6 < saved < 1.0
 
@@ -245,7 +246,7 @@ from gateway.engine.events import Finished
 from gateway.observe.metrics import Metrics
 metrics = Metrics(())
 for _ in range(int(sys.argv[1])):
-    metrics.listener("r")(Finished(200, 0.1, 0.001))
+    metrics.listener("r").hear(Finished(200, 0.1, 0.001))
 metrics.listener("r")  # one is still being served
 metrics.sample({"p": 2}, {"p": 0}, 0.001)
 print("ready", flush=True)
@@ -320,7 +321,7 @@ async def test_rare_events_are_series_before_they_happen() -> None:
         f"  plain: {{targets: [{{model: sim/c, name: c, {PRICED}}}], retries: 0}}"
     )
     async with gateways(routes) as running:
-        await eventually(lambda: ("won", "exact") in running.gateway.metrics.listener("plain")._of.target["c"].cost)
+        await eventually(lambda: (True, True) in running.gateway.metrics.listener("plain")._of.target["c"].cost)
         rare = (
             ("hedges_withheld", "late", {"why": {"share", "slow", "budget"}}),
             ("stream_rescues", "warm", {"how": {"splice", "prefill"}}),

@@ -87,8 +87,8 @@ def test_what_libraries_log_is_a_masked_line_of_ours(monkeypatch: pytest.MonkeyP
         raise ValueError(f"Bearer {CANARY}")
     except ValueError as exc:
         logging.getLogger("asyncio").exception("Task exception was never retrieved", exc_info=exc)
-    logging.getLogger("uvicorn.error").warning("it has %s", CANARY)
-    logging.getLogger("uvicorn.error").info("nobody needs this")
+    logging.getLogger("aiohttp.client").warning("it has %s", CANARY)  # litellm masks those of uvicorn itself
+    logging.getLogger("aiohttp.client").info("nobody needs this")
     log.close()
     fault, warning = (json.loads(line) for line in out.getvalue().splitlines())
     assert (fault["event"], fault["level"], fault["logger"]) == ("library", "error", "asyncio")
