@@ -125,7 +125,7 @@ async def test_a_long_silence_of_all_is_bridged_by_comments(monkeypatch: pytest.
             assert await client.said() == (0, "one")
             assert [await client.line(), await client.line()] == [b": keep-alive"] * 2
             for name in ("a", "b"):
-                stage.say(name, delta("", "stop"), DONE)
+                stage.say(name, delta("end", "stop"), DONE)
             while await client.next() != "[DONE]":
                 pass
 
