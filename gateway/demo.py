@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from gateway.serving.listening import CannotServe, listen
 
 QUESTIONS = {"17 * 23": "391", "144 / 12": "12", "days in a leap year": "366"}
 SEED = 2
@@ -76,21 +78,24 @@ def demonstrate(*, port: int, metrics_port: int, once: bool) -> None:
     Raises:
         CannotDemonstrate: a port is taken, or a process did not start.
     """
+    for number, option in ((port, "--port"), (metrics_port, "--metrics-port")):
+        _must_be_free(number, option)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the children would outlive us
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hedgerow-demo-")))
         console.print("[dim]· starting three simulated providers and the gateway[/]")
-        providers = {name: stack.enter_context(_provider(folder, name)) for name in PROVIDERS}
+        children = {name: stack.enter_context(_provider(folder, name)) for name in PROVIDERS}
+        providers = {name: _base_url(child, folder / f"{name}.log") for name, child in children.items()}
         stack.enter_context(_gateway(folder, providers, port, metrics_port))
         base_url = f"http://127.0.0.1:{port}/v1"
         for name, (habit, _) in PROVIDERS.items():
             console.print(f"  {name:<8} {providers[name]}  {habit}")
         console.print(f"  {'gateway':<8} {base_url}\n")
 
-        client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
-        client.models.list()  # so that the first row does not pay for the client's first connection
-        shown = [_ask(client, route, question) for route in ROUTES for question in QUESTIONS]
+        with openai.OpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
+            client.models.list()  # so that the first row does not pay for the client's first connection
+            shown = [_ask(client, route, question) for route in ROUTES for question in QUESTIONS]
         console.print(_table(shown))
         console.print("[dim]· asking each route's first target the same questions, alone[/]")
         alone = [_ask_alone(providers, route, question) for route in ROUTES for question in QUESTIONS]
@@ -103,6 +108,14 @@ def demonstrate(*, port: int, metrics_port: int, once: bool) -> None:
                     time.sleep(3600)
             except KeyboardInterrupt:
                 console.print("[dim]· stopping[/]")
+
+
+def _must_be_free(port: int, option: str) -> None:
+    """Say at once what the gateway would say once its providers run."""
+    try:
+        listen("127.0.0.1", port, option).close()
+    except CannotServe as exc:
+        raise CannotDemonstrate(str(exc)) from exc
 
 
 def _ask(client: openai.OpenAI, route: str, question: str) -> Shown:
@@ -122,17 +135,17 @@ def _ask(client: openai.OpenAI, route: str, question: str) -> Shown:
 
 def _ask_alone(providers: dict[str, str], route: str, question: str) -> Shown:
     name, _, model = ROUTES[route]["targets"][0].partition("/")
-    client = openai.OpenAI(base_url=providers[name], api_key="none", max_retries=0)
-    started = time.perf_counter()
     answer = None
-    try:
-        completion = client.chat.completions.create(
-            model=model, messages=[{"role": "user", "content": f"{question}? Answer with a number."}]
-        )
-        answer = completion.choices[0].message.content
-    except openai.APIStatusError:
-        pass  # the answer stays None: the target alone failed
-    return Shown(route, question, answer, time.perf_counter() - started, {})
+    with openai.OpenAI(base_url=providers[name], api_key="none", max_retries=0) as client:
+        started = time.perf_counter()
+        try:
+            completion = client.chat.completions.create(
+                model=model, messages=[{"role": "user", "content": f"{question}? Answer with a number."}]
+            )
+            answer = completion.choices[0].message.content
+        except openai.APIStatusError:
+            pass  # the answer stays None: the target alone failed
+        return Shown(route, question, answer, time.perf_counter() - started, {})
 
 
 def _titled(title: str) -> Table:
@@ -221,15 +234,18 @@ def _print_usage(console: Console, base_url: str, metrics_port: int) -> None:
     console.print(f"\n[bold]Metrics[/]\ncurl -s http://127.0.0.1:{metrics_port}/metrics | grep ^hedgerow\n")
 
 
-@contextmanager
-def _provider(folder: Path, name: str) -> Iterator[str]:
-    """Start one simulated provider; give its base URL."""
+def _provider(folder: Path, name: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """Start one simulated provider."""
     script = folder / f"{name}.yaml"
     script.write_text(yaml.safe_dump({"m": PROVIDERS[name][1]}))
     arguments = ["simulate", "--script", str(script), "--port", "0", "--seed", str(SEED)]
-    with _child(arguments, folder / f"{name}.log") as child:
-        line = _first_line(child, folder / f"{name}.log", "http://")
-        yield line[line.index("http://") :].strip() + "/v1"
+    return _child(arguments, folder / f"{name}.log")
+
+
+def _base_url(provider: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait until a simulated provider serves; return where."""
+    line = _first_line(provider, log, "http://")
+    return line[line.index("http://") :].strip() + "/v1"
 
 
 @contextmanager
