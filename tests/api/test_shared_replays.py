@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import pytest
-from blockbuster import blockbuster_ctx
 
 from gateway import config
 from gateway.api import shared_replays
@@ -20,7 +19,7 @@ from gateway.config import ConfigError
 from gateway.observe.log import Log
 from gateway.providers.simulator import Simulator
 from gateway.serving.loopback import serving
-from tests.support.gateways import Running
+from tests.support.gateways import Running, nothing_blocks
 from tests.support.redises import RedisServer, needs_redis, redis_server
 
 pytestmark = [pytest.mark.anyio, needs_redis]
@@ -36,6 +35,12 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no fault of Redis's."""
+    monkeypatch.setattr(shared_replays, "PATIENCE", 10.0)
+
+
 @asynccontextmanager
 async def two(redis: RedisServer, model: str = "a?latency=0.2") -> AsyncIterator[tuple[Running, Running]]:
     """Two gateways that share one Redis and one simulated provider."""
@@ -46,7 +51,7 @@ async def two(redis: RedisServer, model: str = "a?latency=0.2") -> AsyncIterator
         built = [Gateway(settings, Log(each, [])) for each in written]
         http = await stack.enter_async_context(aiohttp.ClientSession())
         urls = [await stack.enter_async_context(serving(gateway.asgi)) for gateway in built]
-        with blockbuster_ctx("gateway", excluded_modules=["gateway.providers.simulator"]):
+        with nothing_blocks:
             first, second = (Running(url, built[n], sim, written[n], http, stack) for n, url in enumerate(urls))
             yield first, second
 
@@ -109,8 +114,10 @@ async def test_a_frozen_redis_costs_three_short_waits_and_no_request(
     """After three questions without an answer none is asked for a while; then it is found again by itself."""
     async with two(redis, "a") as (first, second):
         redis.freeze()
-        for n in range(6):
-            assert (await first.post(BODY, headers={"idempotency-key": f"k{n}"})).status == 200
+        with monkeypatch.context() as frozen:
+            frozen.setattr(shared_replays, "PATIENCE", 0.1)
+            for n in range(6):
+                assert (await first.post(BODY, headers={"idempotency-key": f"k{n}"})).status == 200
         assert _said(first, "redis.silent") == 1
         monkeypatch.setattr(shared_replays, "PAUSE", 0.0)
         redis.thaw()
@@ -130,13 +137,13 @@ async def test_a_claim_dies_with_its_process_and_lives_as_long_as_it(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for ever for a process that was killed, and nobody repeats what is still being done."""
-    monkeypatch.setattr(shared_replays, "CLAIMED_FOR", 0.6)
+    monkeypatch.setattr(shared_replays, "CLAIMED_FOR", 1.5)
     killed, other = (SharedReplays(redis.url, 60.0, lambda _: None) for _ in range(2))
     assert await killed.find(b"k", b"d") is None
     assert await other.find(b"k", b"d") is None
     async with asyncio.TaskGroup() as group, other.holding(b"k"):
         waiting = group.create_task(killed.find(b"k", b"d"))
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(2)
         assert not waiting.done()
         await other.keep(b"k", b"d", 200, [(b"a", b"b")], b"body")
     kept = waiting.result()

@@ -108,10 +108,14 @@ def routes(words: str) -> str:
 
 async def both(words: str, *, stream: bool) -> tuple[str, str]:
     """The verdict on the gateway, and on the naive proxy."""
-    async with gateways(routes(words), SCRIPT, head=OTHER) as running:
-        ours = await verdict(running.base_url, "r", stream=stream)
-        async with naive_proxies(running.sim.base_url, f"bad?{words}") as naive:
-            return ours, await verdict(naive, "r", stream=stream, patience=1.0)
+    async with (
+        gateways(routes(words), SCRIPT, head=OTHER) as running,
+        naive_proxies(running.sim.base_url, f"bad?{words}") as naive,
+        asyncio.TaskGroup() as group,
+    ):
+        ours = group.create_task(verdict(running.base_url, "r", stream=stream))
+        theirs = group.create_task(verdict(naive, "r", stream=stream, patience=1.0))
+    return ours.result(), theirs.result()
 
 
 @pytest.mark.parametrize("words", [*BOTH, *WHOLE])

@@ -155,8 +155,10 @@ async def control(scenario: Scenario) -> str:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.id)
 async def test_every_scenario_passes_with_buffered_streams_and_none_fails_live(scenario: Scenario) -> None:
     """Buffered, all sixteen pass; live, what broke after the first words is continued, or an error says so."""
-    verdicts = {name: await played(scenario, mode) for name, mode in MODES.items()}
-    naive = await control(scenario)
+    async with asyncio.TaskGroup() as group:
+        playing = {name: group.create_task(played(scenario, mode)) for name, mode in MODES.items()}
+        controlled = group.create_task(control(scenario))
+    verdicts, naive = {name: each.result() for name, each in playing.items()}, controlled.result()
     print(f"{scenario.id}  {scenario.title:38} {verdicts}  naive: {naive}")  # noqa: T201 -- the scorecard
     assert verdicts["buffered"] == "pass"
     assert verdicts["live"] in {"pass", "safe"}

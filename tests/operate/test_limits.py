@@ -9,6 +9,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,16 +112,14 @@ def test_a_deep_looking_text_is_no_deep_json(gateway: Served) -> None:
     assert say(gateway, POST + b"content-length: %d\r\n\r\n" % len(body) + body)[0] == 200
 
 
-@pytest.mark.parametrize(
-    "pieces",
-    [(), (b"P",), (POST + b"x-slow: ", b"a"), (POST + b"content-length: 50\r\n\r\n", b"{")],
-    ids=["silent", "one-byte", "headers", "body"],
-)
-def test_a_request_that_does_not_arrive_in_time_is_a_408(gateway: Served, pieces: tuple[bytes, ...]) -> None:
-    """The gateway waits for nobody for ever."""
-    status, headers, body = say(gateway, *pieces)
-    assert (status, json.loads(body)["error"]["code"]) == (408, "request_timeout")
-    assert headers["connection"] == "close"
+def test_a_request_that_does_not_arrive_in_time_is_a_408(gateway: Served) -> None:
+    """The gateway waits for nobody for ever: not for a first byte, the rest of a line, of the headers or of a body."""
+    beginnings = [(), (b"P",), (POST + b"x-slow: ", b"a"), (POST + b"content-length: 50\r\n\r\n", b"{")]
+    with ThreadPoolExecutor() as threads:
+        answers = [*threads.map(lambda pieces: say(gateway, *pieces), beginnings)]
+    for status, headers, body in answers:
+        assert (status, json.loads(body)["error"]["code"]) == (408, "request_timeout")
+        assert headers["connection"] == "close"
 
 
 def test_an_overloaded_gateway_says_so_and_stays_alive(gateway: Served) -> None:

@@ -257,12 +257,24 @@ json_values = st.recursive(
     ),
     max_leaves=20,
 )
+statuses = st.none() | st.integers(100, 999)
 
 
-@settings(max_examples=500, deadline=None)
-@given(json_values, st.none() | st.integers(100, 999))
+@given(json_values, statuses)
 def test_no_error_object_makes_the_classifier_raise(error: object, status: int | None) -> None:
     """Whatever JSON an upstream calls an error, it becomes a failure with a sentence of ours."""
+    becomes_a_failure(error, status)
+
+
+@pytest.mark.slow
+@settings(max_examples=5_000)
+@given(json_values, statuses)
+def test_no_error_object_of_thousands_makes_the_classifier_raise(error: object, status: int | None) -> None:
+    """The same promise, looked at for longer."""
+    becomes_a_failure(error, status)
+
+
+def becomes_a_failure(error: object, status: int | None) -> None:
     failure = classify.from_error_object("a", error, status)
     assert failure.kind in set(K) - {K.UNKNOWN, K.SUPERSEDED}
     assert failure.detail.startswith("the ")
@@ -271,7 +283,6 @@ def test_no_error_object_makes_the_classifier_raise(error: object, status: int |
         assert failure.error["message"]
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.binary(max_size=200), st.integers(100, 999), st.dictionaries(st.sampled_from(["retry-after", "date"]), st.text())
 )

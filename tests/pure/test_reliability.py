@@ -163,6 +163,7 @@ def recorded(name: str) -> Recording:
     return recordings.read(path)
 
 
+@pytest.mark.slow
 def test_recorded_models_are_ranked_as_their_labels_rank_them() -> None:
     """Of 22 models, without labels: rank correlation above 0.95, every estimate within 13 points and too high."""
     found = recorded("mmlupro_conf")

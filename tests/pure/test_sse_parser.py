@@ -8,7 +8,7 @@ import random
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.providers.sse import EventTooLarge, SSEParser
@@ -37,7 +37,6 @@ def test_the_standard_s_spellings_are_understood() -> None:
     assert parse([STREAM]) == EVENTS
 
 
-@settings(max_examples=2000, deadline=None)
 @given(st.lists(st.integers(0, len(STREAM)), max_size=30))
 def test_chunk_borders_never_change_the_events(cuts: list[int]) -> None:
     """However the bytes are split, also inside a character or a CR LF, the events are the same."""
@@ -53,7 +52,6 @@ def test_ten_thousand_random_splits_give_the_same_events() -> None:
         assert parse([STREAM[a:b] for a, b in itertools.pairwise([0, *cuts, len(STREAM)])]) == EVENTS
 
 
-@settings(max_examples=500, deadline=None)
 @given(st.lists(st.text(), max_size=5), st.sampled_from(["\n", "\r\n", "\r"]), st.integers(1, 7))
 def test_json_of_any_text_survives(texts: list[str], newline: str, size: int) -> None:
     """What is encoded as one data line a piece comes out as it went in, in pieces of any size."""

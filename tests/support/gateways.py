@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import openai
-from blockbuster import blockbuster_ctx
+from blockbuster import BlockBuster
 
 from gateway import config
 from gateway.app import Gateway
@@ -85,6 +85,30 @@ class Running:
             return Reply(response.status, response.headers, await response.read())
 
 
+class _NothingBlocks:
+    """A call inside the gateway that would block the event loop fails the test.
+
+    Gateways may overlap: what is patched for them is the interpreter's, and the last one takes it off.
+    """
+
+    def __init__(self) -> None:
+        self._blockbuster = BlockBuster("gateway", excluded_modules=["gateway.providers.simulator"])
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        if not self._inside:
+            self._blockbuster.activate()
+        self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._inside -= 1
+        if not self._inside:
+            self._blockbuster.deactivate()
+
+
+nothing_blocks = _NothingBlocks()
+
+
 @asynccontextmanager
 async def gateways(
     routes: str, script: ScriptSource | None = None, *, head: str = "", environ: Mapping[str, str] | None = None
@@ -101,6 +125,5 @@ async def gateways(
         written = io.BytesIO()
         gateway = Gateway(settings, Log(written, [p.api_key for p in settings.providers.values() if p.api_key]))
         async with serving(gateway.asgi) as url, aiohttp.ClientSession() as http, AsyncExitStack() as to_close:
-            # A call inside the gateway that would block the event loop fails the test.
-            with blockbuster_ctx("gateway", excluded_modules=["gateway.providers.simulator"]):
+            with nothing_blocks:
                 yield Running(url, gateway, sim, written, http, to_close)
