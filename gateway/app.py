@@ -95,10 +95,12 @@ class Gateway:
         self.breaker.listen = self._breaker_changed
         self.breaker.keep(kept)
         self.budget: Budget = Budget() if previous is None else previous.budget
+        self.budget.know(settings.asked)
         self.hedging: Hedging = Hedging(self.budget) if previous is None else previous.hedging
         self.hedging.keep(kept)
         self._bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.asked.items()})
         self.metrics.sample(self._bulkhead.in_flight, self._bulkhead.waiting, 0.0)
+        self.metrics.strain(self.admission.waiting, self.budget.left())
         self.credentials: Credentials = Credentials(self._key_changed) if previous is None else previous.credentials
         self.credentials.take_over(kept, self._key_changed)
         self._traces = Traces(settings.traces) if wanted(settings.traces, os.environ) else None

@@ -7,6 +7,7 @@ failures empty and successes refill slowly, so that retries end when most calls 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 from gateway.domain import Caller, ChatRequest, Deadline, Failure, FailureKind, Outcome, Target
 from gateway.engine.events import BudgetDenied
@@ -34,6 +35,11 @@ class Budget:
 
     def __init__(self) -> None:
         self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
+
+    def know(self, providers: Iterable[str]) -> None:
+        """Have an account for each of these providers before its first call."""
+        for provider in providers:
+            self._accounts[provider]
 
     def __call__(self, call: Caller) -> Caller:
         """Wrap a caller; it stands where each call passes that is really made."""

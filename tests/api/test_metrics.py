@@ -355,6 +355,7 @@ async def test_rare_events_are_series_before_they_happen() -> None:
         assert fates == {("won", "exact"), ("lost", "exact"), ("lost", "at_least")}
         assert ("hedgerow_breaker_state", ("target", "sim/a")) in found
         assert ("hedgerow_key_disabled", ("provider", "sim"), ("reason", "quota")) in found
+        assert running.sample("hedgerow_budget_left_ratio", provider="sim") == 1
 
 
 async def test_what_waits_at_the_front_and_what_is_left_of_a_budget_are_gauges() -> None:
