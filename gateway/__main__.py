@@ -161,11 +161,11 @@ def gameday(
     from gateway import gameday as day  # noqa: PLC0415 -- brings the simulator
 
     try:
-        judged = day.run(_settings(config))
+        played = day.run(_settings(config))
     except day.CannotPlay as exc:
         _stop(str(exc))
-    typer.echo(json.dumps(day.document(judged), indent=2) if as_json else "\n".join(day.lines(judged)))
-    if any(each.verdict == "fail" for each in judged):
+    typer.echo(json.dumps(day.document(played), indent=2) if as_json else "\n".join(day.lines(played)))
+    if any(each.verdict == "fail" for each in played.judged):
         raise typer.Exit(1)
 
 

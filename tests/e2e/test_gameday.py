@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from gateway import config, gameday
 from gateway.__main__ import app
+from gateway.domain import Route
 from gateway.settings import Settings
 from tests.support.naive import naive_proxies
 
@@ -65,6 +66,13 @@ def test_programs_get_one_verdict_for_each_scenario(tmp_path: Path) -> None:
         "the client got an error (in the stream)"
     ]
     assert len(document["routes"]) == 2 * len(QUICK)
+    assert document["left_out"] == []
+
+
+def test_programs_are_told_what_was_left_out() -> None:
+    """By route, with the reason."""
+    day = gameday.Day([gameday.Judged(each, "live", "pass", "") for each in gameday.SCENARIOS], {"joined": "because"})
+    assert gameday.document(day)["left_out"] == [{"route": "joined", "why": "because"}]
 
 
 @pytest.mark.usefixtures("quick")
@@ -81,12 +89,12 @@ def test_a_proxy_that_passes_on_what_comes_fails(tmp_path: Path, monkeypatch: py
         async with naive_proxies(settings.providers["a"].base_url or "", route.targets[0].model) as url:
             yield url.removesuffix("/v1")
 
-    async def plays(settings: Settings, route: object) -> bool:
-        return True
+    async def suited(settings: Settings, route: Route) -> gameday._Part:
+        return gameday._Part(settings, route, gameday.ANSWERS[0])
 
     monkeypatch.setattr(gameday, "Gateway", Naive)
     monkeypatch.setattr(gameday, "serving", served)
-    monkeypatch.setattr(gameday, "_plays", plays)
+    monkeypatch.setattr(gameday, "_suited", suited)
     monkeypatch.setattr(gameday, "GRACE", -19.0)
     result = played(tmp_path, LIVE)
     assert result.exit_code == 1, result.output
@@ -94,19 +102,51 @@ def test_a_proxy_that_passes_on_what_comes_fails(tmp_path: Path, monkeypatch: py
     assert {"S06", "S08"} <= failed
 
 
+@pytest.mark.usefixtures("quick")
+def test_routes_are_played_with_an_answer_that_they_accept(tmp_path: Path) -> None:
+    """JSON where only JSON wins; side by side, a target that fails ends its own choice and the others stand."""
+    wants = "select: {valid: {check: json, of: first}}, on_abstain: fail"
+    routes = f"""
+  documents: {{targets: [a/m, b/n], {wants}, {LIMITS}}}
+  all: {{targets: [a/m, b/n], select: collect, {LIMITS}}}
+"""
+    document = json.loads(played(tmp_path, routes, "--json").output)
+    assert {(each["route"], each["verdict"]) for each in document["routes"]} == {("documents", "pass"), ("all", "pass")}
+
+
+@pytest.mark.usefixtures("quick")
+def test_routes_that_are_left_out_are_told_with_the_reason(tmp_path: Path) -> None:
+    """What no text of ours suits, and what is made of several answers; the exit code is that of the others."""
+    wants = "select: {score_aggregate: {field: s}}, on_abstain: fail"
+    routes = f"""
+  scores: {{targets: [a/m, b/n], {wants}, {LIMITS}}}
+  joined: {{targets: [a/m, b/n], select: concat, {LIMITS}}}
+"""
+    table = played(tmp_path, LIVE + routes)
+    assert table.exit_code == 0
+    told = [line for line in table.output.splitlines() if line.startswith("left out: ")]
+    assert told == [
+        "left out: scores: all are well, and the client gets an error (502): no text of ours is what it asks for",
+        "left out: joined: its answer is made of several providers' answers, or is no chat's",
+    ]
+
+
 def test_a_configuration_without_a_route_to_play_on_is_told(tmp_path: Path) -> None:
-    """Exit 2, and a sentence."""
+    """Exit 2, and a sentence for each route."""
     file = tmp_path / "gateway.yaml"
     file.write_text(CONFIG.replace("routes:", "adhoc_routes: true"))
     result = CliRunner().invoke(app, ["gameday", "--config", str(file)])
     assert result.exit_code == 2
     assert "gameday needs a route" in result.output
+    result = played(tmp_path, f"  joined: {{targets: [a/m, b/n], select: concat, {LIMITS}}}\n")
+    assert result.exit_code == 2
+    assert "joined: its answer is made of several" in result.output
 
 
 @pytest.mark.slow
 def test_all_sixteen_pass_with_buffered_streams_and_with_siblings_that_stand_by() -> None:
     """And none fails live."""
     settings = config.parse(CONFIG + BUFFERED + WARM + LIVE, {})
-    verdicts = {(each.route, each.scenario.id): each.verdict for each in gameday.run(settings)}
+    verdicts = {(each.route, each.scenario.id): each.verdict for each in gameday.run(settings).judged}
     assert {key for key, verdict in verdicts.items() if verdict != "pass" and key[0] != "live"} == set()
     assert set(verdicts.values()) <= {"pass", "safe"}
