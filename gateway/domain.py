@@ -384,7 +384,8 @@ class Plan(Struct, frozen=True):
 
     Of a live stream: `continued` says that another target may go on where the leader breaks off, `warm` that its
     siblings are kept for that, and `verify` is the rule that they and it are put to at the end. `gathered` is how many
-    targets have choices of their own in a stream of all: 0 where one answer is passed on.
+    targets have choices of their own in a stream of all: 0 where one answer is passed on. `choices` is how many answers
+    the client gets in all, each target its share of them; 0 where that is not shared out.
     """
 
     route: str
@@ -399,6 +400,7 @@ class Plan(Struct, frozen=True):
     verify: fanin.Rule | None = None
     evades: bool = False
     gathered: int = 0
+    choices: int = 0
 
 
 Caller: TypeAlias = Callable[[Target, ChatRequest, Deadline], Awaitable[Outcome]]

@@ -59,9 +59,11 @@ class Chorus:
         self._leader = leader
         self._loop = asyncio.get_running_loop()
         self._open = _places(plan)
-        """The choices that nobody gives yet, by the target whose they are."""
+        """The choices that nobody gives yet, by the priority of the target whose they are."""
+        self._names = {target.priority: target.name for target in plan.targets}
         self._count = sum(len(place) for place in self._open.values())
-        self._spares = len(plan.targets) > len(self._open)
+        self._replaced = len(plan.targets) > len(self._open) or plan.choices > 0
+        """Whether another target may give the choices of one that failed."""
         self._include_usage = _wants_usage(request)
         self._voices: list[_Voice] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -177,37 +179,40 @@ class Chorus:
             self._seat()
         self._recalling = self._loop.create_task(self._recall())
         await asyncio.shield(self._recalling)
-        for name in [*self._open]:
-            self._give_up(name)
+        for priority in [*self._open]:
+            self._give_up(priority)
 
     async def _recall(self) -> None:
         await self._reserve.recall(self._ballot, tuple(voice.candidate for voice in self._voices))
 
     def _seat(self) -> None:
-        """Give the new voices on the ballot their places; who has none of its own takes one that nobody has taken."""
+        """Give the new voices on the ballot their places; who has none of its own takes one that nobody has taken.
+
+        Who makes up for a target that failed has the priority of that one.
+        """
         seen = {id(voice.candidate) for voice in self._voices}
         for candidate in self._ballot.candidates:
             if id(candidate) not in seen and self._open:
-                name = candidate.target if candidate.target in self._open else self._forsaken()
-                voice = _Voice(candidate, self._open.pop(name))
+                priority = candidate.priority if candidate.priority in self._open else self._forsaken()
+                voice = _Voice(candidate, self._open.pop(priority))
                 self._voices.append(voice)
                 self._start(self._sing(voice))
-        if not self._spares:
-            for failure in self._ballot.failures:
-                if failure.target in self._open:
-                    self._give_up(failure.target)
+        if not self._replaced:
+            failed = {failure.target for failure in self._ballot.failures}
+            for priority in [priority for priority in self._open if self._names[priority] in failed]:
+                self._give_up(priority)
 
-    def _forsaken(self) -> str:
+    def _forsaken(self) -> int:
         """Return whose choices a stand-in gives: those of one that has failed, else those of the first that is out."""
         failed = {failure.target for failure in self._ballot.failures}
-        return next((name for name in self._open if name in failed), next(iter(self._open)))
+        return next((priority for priority in self._open if self._names[priority] in failed), next(iter(self._open)))
 
-    def _give_up(self, name: str) -> None:
+    def _give_up(self, priority: int) -> None:
         """End the choices of a target that never spoke."""
-        failures = cast("Sequence[Failure]", self._ballot.failures)
+        name, failures = self._names[priority], cast("Sequence[Failure]", self._ballot.failures)
         unasked = Failure(name, FailureKind.TIMEOUT, "not asked before the route's deadline")
         failure = next((failure for failure in failures if failure.target == name), unasked)
-        self._start(self._break_off(self._open.pop(name), failure))
+        self._start(self._break_off(self._open.pop(priority), failure))
 
     async def _sing(self, voice: _Voice) -> None:
         """Pass on what one target says, to its end."""
@@ -293,13 +298,13 @@ class _Voice:
             request.listen(Spent(target, usage, won=True))
 
 
-def _places(plan: Plan) -> dict[str, range]:
-    """Return the choices of each target, as far as there are any for it."""
-    places: dict[str, range] = {}
+def _places(plan: Plan) -> dict[int, range]:
+    """Return the choices of each target by its priority, as far as there are any for it."""
+    places: dict[int, range] = {}
     first = 0
     for target in plan.targets[: plan.gathered]:
         count = target.choices or 1
-        places[target.name] = range(first, first + count)
+        places[target.priority] = range(first, first + count)
         first += count
     return places
 

@@ -132,8 +132,16 @@ class Streamed(Struct, frozen=True):
     longest_gap: float
 
 
+class MadeUp(Struct, frozen=True):
+    """The share of a client's `n` that a target failed to give, so many choices, is asked of another one."""
+
+    target: str
+    by: str
+    choices: int
+
+
 class BudgetDenied(Struct, frozen=True):
-    """An extra call was not made, because its provider's budget is used up; `what` is `retry` or `hedge`."""
+    """An extra call was not made, because its provider's budget is used up; `what` is `retry`, `hedge` or `share`."""
 
     target: str
     what: str
@@ -200,6 +208,7 @@ Event: TypeAlias = (
     | Rescued
     | Verified
     | Streamed
+    | MadeUp
     | BudgetDenied
     | HedgeWithheld
     | Finished

@@ -45,7 +45,9 @@ from gateway.engine.events import (
     Superseded,
 )
 from gateway.engine.hedges import Hedges, Hedging
+from gateway.engine.shares import Shares
 from gateway.engine.standby import Standby
+from gateway.engine.succession import passed_over
 from gateway.errors import Abstained, AllTargetsFailed
 
 
@@ -68,7 +70,9 @@ class Verdict(Struct, frozen=True):
     parts: tuple[Verdict, ...] = ()
 
 
-async def fan_out(plan: Plan, request: ChatRequest, call: Caller, hedging: Hedging | None = None) -> Verdict:
+async def fan_out(
+    plan: Plan, request: ChatRequest, call: Caller, hedging: Hedging | None = None, shares: Shares | None = None
+) -> Verdict:
     """Run one request through its plan; without `hedging` its stagger is kept, whatever that costs.
 
     A live winner's stream is open and belongs to the caller of this function; everything else is closed and awaited
@@ -78,7 +82,7 @@ async def fan_out(plan: Plan, request: ChatRequest, call: Caller, hedging: Hedgi
         AllTargetsFailed: no target gave an answer before the deadline.
         Abstained: answers came, but the selector chose none.
     """
-    flight = _Flight(plan, request, call, hedging)
+    flight = _Flight(plan, request, call, hedging, shares)
     ballot = Ballot(size=len(plan.targets), seats=tuple(Seat(t.name, t.priority, t.weight) for t in plan.targets))
     kept: tuple[Candidate, ...] = ()
     try:
@@ -151,9 +155,11 @@ def _nothing(plan: Plan, ballot: Ballot, flight: _Flight) -> Exception:
 class _Flight:
     """The branches of one request: started in order, landed in order of arrival, recalled together."""
 
-    def __init__(self, plan: Plan, request: ChatRequest, call: Caller, hedging: Hedging | None) -> None:
+    def __init__(
+        self, plan: Plan, request: ChatRequest, call: Caller, hedging: Hedging | None, shares: Shares | None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._plan, self._request, self._call = plan, request, call
+        self._plan, self._request, self._call, self._shares = plan, request, call, shares
         hedged = plan.launch.stagger < math.inf and plan.launch.initial < len(plan.targets)
         self._hedges = Hedges(plan, request, hedging) if hedged else None
         self._queue = deque(plan.targets)
@@ -215,13 +221,14 @@ class _Flight:
 
         As many as start at once, those first that would be asked again soonest: not all, which are down as it seems.
         """
-        refused = [f for f in ballot.failures if isinstance(f, Failure) and f.kind is FailureKind.CIRCUIT_OPEN]
+        kind, targets = FailureKind.CIRCUIT_OPEN, self._plan.targets
+        refused = [f for f in ballot.failures if f.kind is kind and any(f.target == each.name for each in targets)]
         if self._request.insist or not refused or ballot.candidates or self._loop.time() >= self._plan.deadline:
             return self.expire(ballot).close()
-        soonest = sorted(refused, key=lambda failure: failure.retry_after or 0.0)[: self._plan.launch.initial]
-        names = {failure.target for failure in soonest}
+        soonest = sorted(cast("list[Failure]", refused), key=lambda failure: failure.retry_after or 0.0)
+        names = {failure.target for failure in soonest[: self._plan.launch.initial]}
         self._request = msgspec.structs.replace(self._request, insist=True)
-        self._queue.extend(target for target in self._plan.targets if target.name in names)
+        self._queue.extend(target for target in targets if target.name in names)
         self.launch(len(names))
         return replace(ballot, failures=tuple(f for f in ballot.failures if f.target not in names))
 
@@ -229,32 +236,17 @@ class _Flight:
         """Add what landed to the ballot; after a failure, ask the next target."""
         ballot = ballot.add(outcome)
         if isinstance(outcome, Failure):
-            for passed in self._pass_over(outcome):
+            for passed in passed_over(outcome, self._plan, self._queue):
                 ballot = ballot.add(passed)
             self.launch()
         return ballot
 
-    def _pass_over(self, failure: Failure) -> Iterable[Failure]:
-        """Take out of the queue whom it makes no sense to ask after this failure; return a failure for each.
-
-        A prompt that was too long goes to the targets with a larger window first, then to those whose window is not
-        known. What a content policy refused is not carried from one provider to the next unless the route says so.
-        """
-        if failure.kind is FailureKind.CONTEXT_LENGTH:
-            window = next(target.context for target in self._plan.targets if target.name == failure.target)
-            if window is None:
-                return ()
-            passed = [target for target in self._queue if target.context is not None and target.context <= window]
-            left = [target for target in self._queue if target not in passed]
-            self._queue = deque(sorted(left, key=lambda target: target.context is None))
-            detail = f"not asked: its window is no larger than that of {failure.target}"
-        elif failure.kind is FailureKind.FILTERED and not self._plan.evades:
-            passed = list(self._queue)
-            self._queue.clear()
-            detail = f"not asked: a content policy refused at {failure.target}"
-        else:
-            return ()
-        return [Failure(target.name, failure.kind, detail) for target in passed]
+    def _make_up(self, shares: Shares, ballot: Ballot) -> None:
+        """Ask others for the shares of those that failed, before anybody else."""
+        branches = list(shares.made_up(ballot, self._running, self._queue))
+        if branches:
+            self._queue.extendleft(reversed(branches))
+            self.launch(len(branches))
 
     async def _branch(self, target: Target) -> bool:
         """Ask one target; return whether it answered."""
@@ -299,6 +291,8 @@ class _Flight:
         """Wait for what lands and return the ballot with it, closed when nothing more can come."""
         for outcome in await self.landed():
             ballot = self.take(outcome, ballot)
+        if self._shares is not None and ballot.failures and self._loop.time() < self._plan.deadline:
+            self._make_up(self._shares, ballot)
         return self.closed(ballot) if self.over else ballot
 
     async def another(self) -> list[Outcome]:

@@ -40,6 +40,10 @@ class Hedging(Protocol):
         """Return the place, and say whether the hedge came to an answer before it was given up."""
         ...
 
+    def affords(self, target: Target, request: ChatRequest) -> bool:
+        """Whether a target may be asked once more for what another failed to give; where it may not, say so."""
+        ...
+
 
 class Hedges:
     """When and how often this request asks another target by its time. Without `hedging` it costs nobody anything."""
@@ -99,6 +103,6 @@ class Hedges:
 
     def cut(self, name: str, took: float, now: float) -> None:
         """Note for how long a branch was waited for in vain."""
-        if self._taught is not None:
-            target = next(target for target in self._plan.targets if target.name == name)
+        target = next((target for target in self._plan.targets if target.name == name), None)
+        if self._taught is not None and target is not None:  # of one that made up for another nobody waited
             self._taught.outlasted(target, took, now, live=self._plan.live)

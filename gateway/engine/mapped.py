@@ -22,6 +22,7 @@ from gateway.domain import Caller, ChatRequest, Deadline, Launch, Map, Outcome, 
 from gateway.engine.events import Answered, Event, Launched, Selected, Spent
 from gateway.engine.fanout import Verdict, fan_out
 from gateway.engine.hedges import Hedging
+from gateway.engine.shares import Shares
 from gateway.errors import AllTargetsFailed, InvalidRequest, PartFailed
 
 _FIRST = fanin.first()
@@ -30,14 +31,21 @@ _messages = msgspec.json.Decoder(list[dict[str, Any]])
 
 
 async def run(plan: Plan, request: ChatRequest, call: Caller, hedging: Hedging | None = None) -> Verdict:
-    """Run one request through its plan, whole or part by part (see `fan_out`)."""
+    """Run one request through its plan, whole, share by share or part by part (see `fan_out`)."""
     if plan.launch.map is None:
         if request.parts:
             raise InvalidRequest(
                 f"The route `{plan.route}` asks whole messages, expected no `hedgerow.map`.", param="hedgerow.map"
             )
-        return await fan_out(plan, request, call, hedging)
+        return await (_share_out if plan.choices else fan_out)(plan, request, call, hedging)
     return await _map_out(plan, plan.launch.map, request, call, hedging)
+
+
+async def _share_out(plan: Plan, request: ChatRequest, call: Caller, hedging: Hedging | None) -> Verdict:
+    """Run a request whose `n` the targets share."""
+    shares = Shares(plan, request, call, hedging)
+    verdict = await fan_out(plan, shares.request, shares.ask, hedging, shares)
+    return altered(verdict, selection=shares.signed(verdict.selection))
 
 
 async def _map_out(plan: Plan, how: Map, request: ChatRequest, call: Caller, hedging: Hedging | None) -> Verdict:

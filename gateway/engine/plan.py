@@ -65,7 +65,7 @@ def gathering(plan: Plan, route: Route, choices: int, *, stream: bool) -> Plan:
         return plan
     seats = len(plan.targets)
     if choices > 1:
-        plan = altered(plan, targets=_shares(plan.targets, choices))
+        plan = altered(plan, targets=_shares(plan.targets, choices), choices=choices)
     if 1 < choices < seats:
         seats = choices
         enough = fanin.quorum(seats, plan.select) | plan.select

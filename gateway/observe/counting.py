@@ -117,6 +117,8 @@ class RouteCounts:
                 self.denied[target.name, "retry"]
             if hedging:
                 self.denied[target.name, "hedge"]
+            if route.select.gathers:
+                self.denied[target.name, "share"]
 
     def serving(self, operation: str) -> RouteCounts:
         """Return the counts of the route's requests of another operation; most children are the same."""

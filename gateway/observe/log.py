@@ -25,6 +25,7 @@ from gateway.engine.events import (
     KeyDisabled,
     KeyEnabled,
     Listener,
+    MadeUp,
     Selected,
     SelectorFaulted,
     Superseded,
@@ -165,6 +166,11 @@ class _RequestLine:
     def selected(self, event: Selected) -> None:
         self._selected = event
 
+    def made_up(self, event: MadeUp) -> None:
+        """Note who gives the choices of a target that failed."""
+        share = {"target": event.target, "by": event.by, "choices": event.choices}
+        self._fields.setdefault("made_up", []).append(share)
+
     def _branch(self, target: str, outcome: str, duration: float) -> None:
         self._branches.append({"target": target, "outcome": outcome, "ms": round(duration * 1000, 1)})
 
@@ -191,6 +197,7 @@ _NOTES: dict[type, Callable[[_RequestLine, Any], None]] = {
     Superseded: _RequestLine.superseded,
     Failed: _RequestLine.failed,
     SelectorFaulted: _RequestLine.selector_faulted,
+    MadeUp: _RequestLine.made_up,
     Selected: _RequestLine.selected,
     Finished: _RequestLine.finished,
 }

@@ -26,6 +26,7 @@ from gateway.engine.events import (
     Finished,
     Launched,
     Listener,
+    MadeUp,
     Rescued,
     Selected,
     Spent,
@@ -161,6 +162,7 @@ class RequestSpans:
         self._branches: dict[str, Any] = {}
         self._scorers: list[Any] = []
         self._ends: dict[str, int] = {}
+        self._used: dict[str, Usage] = {}
 
     def hear(self, event: Event) -> None:
         """Take one event down, and pass it on."""
@@ -170,11 +172,12 @@ class RequestSpans:
         self._further(event)
 
     def launched(self, event: Launched) -> None:
-        """Begin a branch; the task that is started next inherits it."""
-        span = self._call(event.target, self._operation)
+        """Begin a branch, or go on with that of a target that is asked again; the task started next inherits it."""
+        span = self._branches.get(event.target)
+        if span is None:
+            span = self._branches[event.target] = self._call(event.target, self._operation)
         if event.hedge:
             span.set_attribute("hedgerow.hedge", True)
-        self._branches[event.target] = span
         _branch.set(span)
 
     def _call(self, name: str, operation: str) -> Any:
@@ -257,15 +260,22 @@ class RequestSpans:
         about = {"hedgerow.target": event.target, "hedgerow.by": event.by, "hedgerow.how": event.how}
         self._root.add_event("rescued", about)
 
+    def made_up(self, event: MadeUp) -> None:
+        """Note who is asked for the choices of a target that failed."""
+        about = {"hedgerow.target": event.target, "hedgerow.by": event.by}
+        self._root.add_event("made_up", {**about, "hedgerow.choices": event.choices})
+
     def verified(self, event: Verified) -> None:
         """Note what the siblings said of a stream."""
         self._root.set_attribute("hedgerow.verified", event.agreed)
 
     def spent(self, event: Spent) -> None:
-        """Note a branch's tokens."""
+        """Note a branch's tokens, those of all its answers."""
         span = self._branches.get(event.target)
         if span is not None and event.fate is None:
-            _note_tokens(span, event.usage)
+            before, more = self._used.get(event.target, Usage()), event.usage
+            self._used[event.target] = used = Usage(before.prompt + more.prompt, before.completion + more.completion)
+            _note_tokens(span, used)
 
     def streamed(self, event: Streamed) -> None:
         """End a branch that went on after its first words."""
@@ -302,6 +312,7 @@ _NOTES: dict[type, Callable[[RequestSpans, Any], None]] = {
     Consulting: RequestSpans.consulting,
     Consulted: RequestSpans.consulted,
     Rescued: RequestSpans.rescued,
+    MadeUp: RequestSpans.made_up,
     Verified: RequestSpans.verified,
     Spent: RequestSpans.spent,
     Streamed: RequestSpans.streamed,

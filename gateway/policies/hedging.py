@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from gateway.domain import ChatRequest, Plan, Target
-from gateway.engine.events import HedgeWithheld, Why
+from gateway.engine.events import BudgetDenied, HedgeWithheld, Why
 from gateway.policies.budget import Budget
 
 PERCENTILE, ENOUGH = 0.95, 50
@@ -177,6 +177,16 @@ class Hedging:
             allowance = self._routes[plan.route]
             allowance.vain = 0 if answered else allowance.vain + 1
             allowance.until = now + PAUSE
+
+    def affords(self, target: Target, request: ChatRequest) -> bool:
+        """Whether enough of a provider's calls succeed to ask it for what another failed to give; else say so.
+
+        It takes no place: the call is not one more, it is the other's.
+        """
+        solvent = self._budget.solvent(target)
+        if not solvent:
+            request.listen(BudgetDenied(target.name, "share"))
+        return solvent
 
 
 def _withheld(target: Target, request: ChatRequest, why: Why) -> bool:

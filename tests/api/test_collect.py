@@ -12,6 +12,7 @@ import pytest
 
 from gateway.engine import chorus
 from tests.support.gateways import Running, gateways
+from tests.support.ports import free_port
 from tests.support.simulators import eventually
 from tests.support.stages import DONE, Stage, delta, stages
 
@@ -438,3 +439,108 @@ async def test_several_answers_side_by_side_are_billed_together_in_every_dialect
             completion = (await running.post({"model": model, "messages": HELLO})).json
             assert message["usage"]["output_tokens"] == completion["usage"]["completion_tokens"] >= 6
             assert response["usage"]["output_tokens"] == completion["usage"]["completion_tokens"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("faulty", "kind"),
+    [
+        ("dead/a", "transient"),
+        ("sim/a?status=500", "transient"),
+        ("sim/a?cut=0&cut_by=fin", "truncated"),
+        ("other/a?status=401", "credential"),
+    ],
+)
+async def test_the_share_of_a_target_that_fails_is_given_by_another(faulty: str, kind: str, *, stream: bool) -> None:
+    """All the answers that were asked for, in their places; headers, tokens and the log tell whose they are."""
+    routes = f"  all: {{targets: ['{faulty}', sim/b], select: collect, retries: 0}}"
+    head = f"""  dead: {{api: openai, base_url: 'http://127.0.0.1:{free_port()}/v1'}}
+  other: {{api: openai, base_url: '{{sim}}', api_key: sk-other-canary}}"""
+    async with gateways(routes, SCRIPT, head=head) as running:
+        body = {"n": 5, "hedgerow": {"explain": True}}
+        if stream:
+            chunks = await streamed(running, **body, stream_options={"include_usage": True})
+            texts, usage = [text(chunks, index) for index in range(5)], chunks[-2]["usage"]
+            assert all(finishes(chunks, index) == ["stop"] for index in range(5))
+            told = chunks[-1]["hedgerow"]["choices"]
+            assert [each["target"] for each in told] == [f"sim/b for {faulty}"] * 3 + ["sim/b"] * 2
+        else:
+            reply = await running.post({"model": "all", "messages": HELLO, **body})
+            texts = [choice["message"]["content"] for choice in reply.json["choices"]]
+            usage, explained = reply.json["usage"], reply.json["hedgerow"]
+            assert [choice["index"] for choice in reply.json["choices"]] == list(range(5))
+            assert (reply.headers["x-hedgerow-target"], reply.headers["x-hedgerow-branches"]) == ("sim/b", "2/3")
+            assert {each["target"] for each in explained["candidates"]} == {"sim/b", f"sim/b for {faulty}"}
+            assert [each["target"] for each in explained["failures"]] == [faulty]
+        assert sorted(asked(running)["b"]) == [2, 3]
+
+        def booked(fate: str) -> float:
+            return running.sample("hedgerow_tokens_total", target="sim/b", kind="completion", fate=fate)
+
+        await eventually(lambda: booked("won") == usage["completion_tokens"])
+        assert booked("lost") == running.sample("hedgerow_tokens_total", target="_other") == 0
+        assert running.sample("hedgerow_attempts_total", target="sim/b", outcome="answered") == 2
+        line = running.log()[-1]
+    assert texts == ["uno dos tres"] * 5
+    assert line["made_up"] == [{"target": faulty, "by": "sim/b", "choices": 3}]
+    branches = sorted((branch["target"], branch["outcome"]) for branch in line["branches"])
+    assert branches == [(faulty, kind), ("sim/b", "answered"), ("sim/b", "answered")]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_share_that_its_stand_in_fails_to_give_is_missing(*, stream: bool) -> None:
+    """It is asked for once more and no more than that where there is nobody else: the answer says how many came."""
+    script = {"b": [{"answer": "uno"}, {"status": 500}]}
+    routes = "  all: {targets: ['sim/a?status=500', sim/b], select: collect, retries: 0}"
+    async with gateways(routes, script) as running:
+        if stream:
+            chunks = await streamed(running, n=2)
+            texts, ends = [text(chunks, index) for index in range(2)], [finishes(chunks, index) for index in range(2)]
+            assert (sorted(texts), sorted(ends)) == (["", "uno"], [["length"], ["stop"]])
+        else:
+            reply = await running.post({"model": "all", "messages": HELLO, "n": 2})
+            assert [choice["message"]["content"] for choice in reply.json["choices"]] == ["uno"]
+            assert reply.headers["x-hedgerow-branches"] == "1/3"
+        assert len(running.received()) == 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_with_fewer_answers_than_targets_one_that_is_left_gives_them_all(*, stream: bool) -> None:
+    """The last one has stood in already; what is missing still comes from who is up."""
+    routes = "  all: {targets: ['sim/a?status=503', sim/b, 'sim/c?status=503'], select: collect, retries: 0}"
+    async with gateways(routes, SCRIPT) as running:
+        if stream:
+            chunks = await streamed(running, n=2)
+            texts = [text(chunks, 0), text(chunks, 1)]
+        else:
+            answer = await running.post({"model": "all", "messages": HELLO, "n": 2})
+            texts = [choice["message"]["content"] for choice in answer.json["choices"]]
+    assert texts == ["uno dos tres"] * 2
+
+
+async def test_what_broke_off_in_a_stream_stays_where_it_broke_off() -> None:
+    """Its words are with the client: another's cannot follow them, so nobody is asked to."""
+    routes = "  all: {targets: ['sim/a?cut=2&cut_by=rst', sim/b], select: collect, retries: 0}"
+    async with gateways(routes, SCRIPT) as running:
+        chunks = await streamed(running, n=2)
+        assert [len(calls) for calls in asked(running).values()] == [1, 1]
+    assert (finishes(chunks, 0), finishes(chunks, 1), text(chunks, 1)) == (["length"], ["stop"], "uno dos tres")
+
+
+async def test_a_provider_that_fails_too_often_itself_is_not_asked_for_another_s_share() -> None:
+    """All is given until the second provider's budget is used up; the metrics say why it is not any more."""
+    head = "  other: {api: openai, base_url: '{sim}', api_key: sk-other-canary}"
+    routes = """
+  all: {targets: ['sim/a?status=401', other/b], select: collect, retries: 0}
+  down: {targets: [other/c], retries: 0}
+"""
+    async with gateways(routes, {**SCRIPT, "c": {"status": 503}}, head=head) as running:
+
+        async def given() -> int:
+            return len((await running.post({"model": "all", "messages": HELLO, "n": 2})).json["choices"])
+
+        assert await given() == 2
+        for _ in range(5):
+            assert (await running.post({"model": "down", "messages": HELLO})).status >= 500
+        assert await given() == 1
+        assert running.sample("hedgerow_budget_denied_total", target="other/b", what="share") == 1
