@@ -124,6 +124,21 @@ async def test_a_span_names_its_own_operation(path: str, asked: dict[str, str], 
     assert [attributes(span)["hedgerow.target"] for span in spans if "hedgerow.hedge" in attributes(span)] == ["sim/b"]
 
 
+async def test_a_target_that_is_asked_twice_has_one_span() -> None:
+    """Whoever makes up for another's share: both calls stand in it, and the tokens of both; the root says for whom."""
+    routes = "  all: {targets: ['sim/a?status=401', other/b], select: collect, retries: 0}"
+    with collector() as (url, spans, _):
+        head = "  other: {api: openai, base_url: '{sim}', api_key: sk-other-canary}"
+        async with gateways(routes, head=f"{head}\ntraces: {{endpoint: '{url}'}}") as running:
+            reply = await running.post({"model": "all", "messages": HELLO, "n": 2})
+    named = {span.name: span for span in spans}
+    assert sorted(named) == sorted(span.name for span in spans) == ["chat a?status=401", "chat all", "chat b"]
+    assert [event.name for event in named["chat b"].events] == ["attempt", "attempt"]
+    assert attributes(named["chat b"])["gen_ai.usage.output_tokens"] == reply.json["usage"]["completion_tokens"]
+    [made_up] = [event for event in named["chat all"].events if event.name == "made_up"]
+    assert list(attributes(made_up).values()) == ["sim/a?status=401", "other/b", 1]
+
+
 async def test_the_span_of_a_stream_lasts_until_its_last_words() -> None:
     """It goes on after its first ones, with which it has won; so does a span that hangs below it at the upstream."""
     routes = "  live: {targets: ['sim/a?tokens=10&gap=0.02']}"
