@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,22 @@ ROUNDS = 2_000
 SENTENCE = "We add the 3 parts of step {}, which gives a part of the sum. "
 
 
-def answers(serial: int) -> list[fanin.Candidate]:
-    """Return five answers of about 1 kB that no key has read before: three agree on one number."""
+NUMBERS = ("1000", "1001", "1000", "1003", "1000")
+
+
+def answers(serial: int, conclusions: Sequence[str] = NUMBERS) -> list[fanin.Candidate]:
+    """Return five answers of about 1 kB that no key has read before: three agree on one conclusion."""
     found = []
-    for index in range(5):
+    for index, conclusion in enumerate(conclusions):
         reasoning = "".join(SENTENCE.format(serial + step) for step in range(16))
-        text = f"{reasoning}\nSo the answer is {1000 + index % 2 * index}."
+        text = f"{reasoning}\nSo the answer is {conclusion}."
         found.append(fanin.Candidate(f"target-{index}", text, priority=index))
     return found
+
+
+def choosing(serial: int) -> list[fanin.Candidate]:
+    """Return five such answers of which each concludes with a letter."""
+    return answers(serial, ("(B)", "(C)", "(B)", "(D)", "(B)"))
 
 
 def microseconds(prepare: Callable[[int], Callable[[], object]]) -> float:
@@ -83,6 +91,9 @@ SPECS: dict[str, Any] = {
     "tool_calls": "tool_calls",
 }
 
+MAKERS = {"tool_calls": calling, "majority, choice": choosing}
+"""What is judged where it is not numbers."""
+
 
 def machine() -> float:
     """Return what a fixed sum of pure Python takes here, by which figures of two machines can be compared."""
@@ -94,7 +105,7 @@ def main() -> None:
     print(f"for comparison: summing 500 squares takes {machine():.1f} µs here")
     print(f"{'selector':<24} {'at the end':>12} {'per arrival':>12}   (µs, median of {ROUNDS})")
     for base, (name, spec) in enumerate(SPECS.items(), start=1):
-        make = calling if name == "tool_calls" else answers
+        make = MAKERS.get(name, answers)
         end, arrival = judging(base, fanin.build(spec), make)
         print(f"{name:<24} {end:>12.1f} {arrival:>12.1f}")
     started = time.perf_counter_ns()

@@ -86,7 +86,7 @@ def explanation(route: str, verdict: Verdict, overhead: float) -> msgspec.Raw:
                 "answer": selection.answer,
                 "agreement": selection.agreement,
                 "score": selection.score,
-                "tally": selection.tally,
+                "tally": dict(selection.tally),
                 "candidates": [_described(candidate, verdict) for candidate in ballot.candidates],
                 "failures": [branch(failure, verdict.durations) for failure in cast("list[Failure]", ballot.failures)],
                 "superseded": [{"target": name, "ms": _ms(verdict.durations[name])} for name in verdict.superseded],

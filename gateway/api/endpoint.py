@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from dataclasses import replace as changed
 from typing import Any
 
 import msgspec
@@ -279,7 +278,7 @@ async def _fitting(verdict: Verdict, fields: Mapping[str, Raw]) -> Verdict:
     fault = await schemas.format_fault(selection.text, bytes(fields["response_format"]))
     if fault is None:
         return verdict
-    own = changed(selection, text=None, together=(), reason=f"{selection.reason}, which is not taken: {fault}")
+    own = selection._replace(text=None, together=(), reason=f"{selection.reason}, which is not taken: {fault}")
     return replace(verdict, selection=own)
 
 

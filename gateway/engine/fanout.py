@@ -102,7 +102,7 @@ async def fan_out(
     selection = _with_opinions(cast("Selection", selection), ballot)
     if plan.gathered:
         leader, kept = kept[0], ()
-        selection = replace(selection, winner=Chorus(plan, request, flight, ballot, leader).led_by(leader))
+        selection = selection._replace(winner=Chorus(plan, request, flight, ballot, leader).led_by(leader))
     elif plan.continued and _is_stream(kept):
         selection = _with_siblings(selection, Standby(plan, request, call, flight, ballot))
     return flight.verdict(ballot, selection, kept)
@@ -113,7 +113,7 @@ def _is_stream(kept: tuple[Candidate, ...]) -> bool:
 
 
 def _with_siblings(selection: Selection, standby: Standby) -> Selection:
-    return replace(selection, winner=standby.led_by(selection.winner))
+    return selection._replace(winner=standby.led_by(selection.winner))
 
 
 async def _advised(
@@ -143,7 +143,7 @@ async def _decide(rule: Rule, ballot: Ballot, request: ChatRequest) -> Selection
 def _with_opinions(selection: Selection, ballot: Ballot) -> Selection:
     """Say in the reason which scorers gave no advice, and why."""
     silent = [opinion.reason for opinion in ballot.opinions.values() if opinion.winner is None]
-    return replace(selection, reason="; ".join([selection.reason, *silent])) if silent else selection
+    return selection._replace(reason="; ".join([selection.reason, *silent])) if silent else selection
 
 
 def _nothing(plan: Plan, ballot: Ballot, flight: _Flight) -> Exception:

@@ -114,4 +114,4 @@ class Shares:
     def signed(self, selection: Selection) -> Selection:
         """Return a decision with the winner under its own name."""
         winner = selection.winner
-        return replace(selection, winner=replace(winner, target=self.named(winner.target)))
+        return selection._replace(winner=replace(winner, target=self.named(winner.target)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 _T = TypeVar("_T")
 
@@ -105,7 +106,7 @@ class Ballot:
     @property
     def absent(self) -> tuple[Seat, ...]:
         """The seats that have neither answered nor failed; empty when the ballot is closed or seats are unknown."""
-        if self.closed:
+        if self.closed or not self.seats:
             return ()
         heard = {c.target for c in self.candidates}
         if self.failures:
@@ -119,11 +120,24 @@ class Ballot:
     @property
     def awaited(self) -> int | None:
         """How many answers a decision must still reckon with; None when an open ballot does not say how many come."""
+        return self.outstanding[0]
+
+    @property
+    def outstanding(self) -> tuple[int | None, tuple[Seat, ...]]:
+        """Of how many answers a decision must still reckon with (see `awaited`), and who of them is known: `absent`."""
+        if self.closed:
+            return 0, ()
+        if not self.seats:
+            return self.pending if self.size else None, ()
+        absent = self.absent
+        return max(self.size - len(self.candidates) - len(self.failures), len(absent)), absent
+
+    @property
+    def least_awaited(self) -> int:
+        """No more than `awaited`, by counting alone: what it rules out is ruled out at a quarter of the cost."""
         if self.closed:
             return 0
-        if not self.seats:
-            return self.pending if self.size else None
-        return max(self.pending, len(self.absent))
+        return max(self.size, len(self.seats)) - len(self.candidates) - len(self.failures)
 
     def add(self, outcome: Candidate | Failure) -> Ballot:
         """Return this ballot with one more outcome."""
@@ -156,8 +170,7 @@ def _union(left: tuple[_T, ...], right: tuple[_T, ...]) -> tuple[_T, ...]:
     return (*left, *(item for item in right if item not in left))
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """The decision and why.
 
     `answer` is the printable key under which the winner was counted; candidates with the same answer are
@@ -169,12 +182,15 @@ class Selection:
 
     While `asks` is set the decision is provisional: the caller may ask that question, note the opinion on the ballot
     and ask the rule again.
+
+    It is a named tuple because every request makes one, and a frozen dataclass of ten fields takes five times as long:
+    change a field by `selection._replace(reason=...)`.
     """
 
     winner: Candidate
     reason: str
     agreement: float | None = None
-    tally: Mapping[str, float] = field(default_factory=dict)
+    tally: Mapping[str, float] = MappingProxyType({})
     selector: str = ""
     answer: str | None = None
     together: tuple[Candidate, ...] = ()

@@ -89,8 +89,7 @@ def confidence_vote(
         if awaited is None or not tally.groups:
             return None
         leader = tally.leader
-        rival = max((weight for answer, weight in tally.weights.items() if answer != leader), default=0.0)
-        if awaited and tally.weights[leader] - max(0.0, rival) <= awaited * most:
+        if awaited and tally.weights[leader] - max(0.0, tally.most_beside(leader)) <= awaited * most:
             return None
         kind = "log-odds" if calibrated else "confidence"
         reason = f"a sum of {kind} of {tally.weights[leader]:.3g} stands behind this answer"

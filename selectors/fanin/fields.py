@@ -65,13 +65,16 @@ _Torn: TypeAlias = Callable[[Tally], tuple[Hashable, str]]
 
 def _vote(ballot: Ballot, key: Callable[[Candidate], Hashable | None], torn: _Torn) -> Selection | None:
     """Vote on whole answers; where no answer is ahead of all others, let `torn` find the best one and say why."""
-    awaited = ballot.awaited
     tally = Tally.of(ballot, key)
-    if awaited is None or not tally.groups:
+    if not tally.groups:
         return None
     leader = tally.leader
-    votes = tally.weights[leader]
-    rival = max((weight for answer, weight in tally.weights.items() if answer != leader), default=0.0)
+    votes, rival = tally.weights[leader], tally.most_beside(leader)
+    if votes - rival <= ballot.least_awaited > 0:
+        return None  # most checks end here
+    awaited = ballot.awaited
+    if awaited is None:
+        return None
     if votes > rival + awaited and votes > 1:
         return tally.selection(leader, f"{votes:g} of {tally.total:g} agree")
     if awaited:
@@ -142,7 +145,7 @@ def _synthesised(found: Selection, ballot: Ballot, passes: Check) -> Selection:
     if text in map(json_key, voters) or json_key(made) != text or not passes(made):
         return found
     reason = f"{found.reason}, put together to one that nobody gave"
-    return replace(found, text=text, together=(found.winner,), reason=reason)
+    return found._replace(text=text, together=(found.winner,), reason=reason)
 
 
 _ABSENT = object()

@@ -95,7 +95,7 @@ def sound_first(decide: Selector) -> Selector:
         if best and not ballot.closed:
             return None
         selection = decide(_without(ballot, {flaw for flaw in flaws if RANKS.get(flaw, _WORST) > best}))
-        return selection and replace(selection, reason=f"{selection.reason}{_told(ballot, best)}")
+        return selection and selection._replace(reason=f"{selection.reason}{_told(ballot, best)}")
 
     return decide_on_the_best
 

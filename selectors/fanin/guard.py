@@ -40,22 +40,23 @@ def guarded(
     standing: Callable[[Candidate | Seat], tuple[Any, ...]] = by_prior if known else rank
 
     def decide(ballot: Ballot) -> Selection | None:
-        awaited = ballot.awaited
-        if awaited is None or not ballot.candidates:
+        if not ballot.candidates:
             return None
         tally = Tally.of(ballot, find_key)
         best = min(ballot.candidates, key=standing)
         own = find_key(best)
-        absent = ballot.absent if awaited else ()
+        mine, against = tally.weights.get(own, 0.0), tally.most_beside(own)
+        needed = threshold or _size(ballot) // 2 + 1
+        if mine >= against and against + ballot.least_awaited >= max(needed, mine + 1):
+            return None  # most checks end here
+        awaited, absent = ballot.outstanding
+        if awaited is None:
+            return None
         displaced = awaited > len(absent) or (awaited > 0 and min(map(standing, absent)) < standing(best))
-        nothing_to_guard = own is None and not displaced
-        needed = 1 if nothing_to_guard else threshold or _size(ballot) // 2 + 1
-        mine = tally.weights.get(own, 0.0)
-        rivals = {answer: votes for answer, votes in tally.weights.items() if answer != own}
-        against = max(rivals.values(), default=0.0)
+        if own is None and not displaced:
+            needed = 1  # there is nothing to guard
         if against >= needed and against > mine:
-            rival = max(rivals, key=rivals.__getitem__)
-            lead = against - max((votes for answer, votes in tally.weights.items() if answer != rival), default=0.0)
+            rival, lead = tally.leader, against - tally.most_beside(tally.leader)
             reason = f"{against:g} agree and override {best.target}"
             return tally.selection(rival, reason, "guarded") if not awaited or lead > awaited else None
         if awaited and (own is None or displaced or against + awaited >= max(needed, mine + 1)):

@@ -8,10 +8,9 @@ from fanin.rule import Rule
 
 def may_be_outranked(ballot: Ballot, candidate: Candidate) -> bool:
     """Tell whether an answer that is still awaited could rank before this candidate."""
-    awaited = ballot.awaited
+    awaited, absent = ballot.outstanding
     if awaited == 0:
         return False
-    absent = ballot.absent
     place = rank(candidate)
     return awaited is None or awaited > len(absent) or any(rank(seat) < place for seat in absent)
 

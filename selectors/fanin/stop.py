@@ -54,7 +54,7 @@ def stop(
         mine, theirs = _two(found)
         if not any(enough(ballot, mine, theirs) for enough in conditions):
             return None
-        return replace(found, reason=f"{found.reason}; enough to stop waiting")
+        return found._replace(reason=f"{found.reason}; enough to stop waiting")
 
     return replace(of, name=f"stop({of.name})", decide=decide, live=False, gathers=False, exempt=of.exempt | {"final"})
 

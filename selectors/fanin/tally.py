@@ -37,18 +37,26 @@ class Tally(NamedTuple):
     def of(cls, ballot: Ballot, key: Key, weigh: Weigh = one) -> Tally:
         """Count a ballot; a candidate whose key is None has no vote. Sums do not depend on the order of arrival."""
         groups: dict[Hashable, list[Candidate]] = {}
-        for candidate in ballot.ranked():
+        for candidate in sorted(ballot.candidates, key=rank):
             found = key(candidate)
             if found in groups:
                 groups[found].append(candidate)
             elif found is not None:
                 groups[found] = [candidate]
-        if weigh is one:
-            counts = {answer: float(len(group)) for answer, group in groups.items()}
-            return cls(groups, counts, sum(counts.values()), _first_of_most(counts))
-        weights = {answer: math.fsum(map(weigh, group)) for answer, group in groups.items()}
-        total = math.fsum(weigh(c) for group in groups.values() for c in group)
-        return cls(groups, weights, total, _first_of_most(weights))
+        weights: dict[Hashable, float] = {}
+        votes: list[float] = []
+        leader, most = None, -math.inf
+        for answer, group in groups.items():
+            if weigh is one:
+                weight: float = len(group)
+            else:
+                shares = [*map(weigh, group)]
+                votes += shares
+                weight = math.fsum(shares)
+            weights[answer] = weight
+            if weight > most:
+                leader, most = answer, weight
+        return cls(groups, weights, sum(weights.values()) if weigh is one else math.fsum(votes), leader)
 
     @property
     def voters(self) -> list[Candidate]:
@@ -70,16 +78,20 @@ class Tally(NamedTuple):
         """
         if ballot.closed:
             return True
-        absent = ballot.absent
-        strangers = max(0, ballot.pending - len(absent))
-        if not absent and not strangers:
-            return bool(ballot.size or ballot.seats)
-        if weigh is one and not min_agreement and (lead := self._lead() - len(absent) - strangers):
-            return lead > 0  # only a tie depends on who they are
+        leader = self.leader
+        mine = self.weights[leader]
+        lead = mine - self.most_beside(leader) if weigh is one else math.inf
+        if lead < ballot.least_awaited:
+            return False  # most checks end here
+        awaited, absent = ballot.outstanding
+        if not awaited:
+            return awaited is not None
+        if weigh is one and not min_agreement and lead != awaited:
+            return lead > awaited  # only a tie depends on who they are
+        strangers = awaited - len(absent)
         gains = [weigh(seat) for seat in absent] + [1.0 if weigh is one else math.inf] * strangers
         earliest = _ANYBODY if strangers else min(map(rank, absent))
-        leader = self.leader
-        mine, place = self.weights[leader], rank(self.groups[leader][0])
+        place = rank(self.groups[leader][0])
         if min_agreement and mine / math.fsum([*map(weigh, self.voters), *gains]) < min_agreement:
             return False
         rivals = [(group, min(earliest, rank(group[0]))) for key, group in self.groups.items() if key != leader]
@@ -89,10 +101,9 @@ class Tally(NamedTuple):
                 return False
         return True
 
-    def _lead(self) -> float:
-        """Return how much more weight the leader has than the next answer."""
-        mine, *others = sorted(self.weights.values(), reverse=True)
-        return mine - (others[0] if others else 0.0)
+    def most_beside(self, answer: Hashable) -> float:
+        """Return the greatest weight of any other answer; 0 where there is none."""
+        return max([weight for other, weight in self.weights.items() if other != answer], default=0.0)
 
     def selection(self, answer: Hashable, reason: str, by: str = "") -> Selection:
         """Return the decision for this key, carried by its supporter of the highest rank; `by` signs it."""
@@ -102,10 +113,6 @@ class Tally(NamedTuple):
     def printable(self) -> dict[str, float]:
         """Return the weight of each answer by its printable key."""
         return {printable(answer): weight for answer, weight in self.weights.items()}
-
-
-def _first_of_most(weights: dict[Hashable, float]) -> Hashable:
-    return max(weights, key=weights.__getitem__, default=None)
 
 
 def printable(key: Hashable) -> str:

@@ -91,6 +91,17 @@ def test_number_does_not_depend_on_how_it_is_written(value: Fraction, form: str)
     assert {key_of("number", form.format(s)) for s in spellings} == {value}
 
 
+@given(
+    text=st.text("0123456789.,/eE+-$*:=( \n\u0664\u2212", max_size=12),
+    mark=st.sampled_from(["answer is", "Answer:", "#### ", "boxed{", "ANSWER WAS "]),
+    key=st.sampled_from(["number", "latex"]),
+)
+def test_a_plain_conclusion_is_read_the_short_way_as_it_is_the_long_way(text: str, mark: str, key: str) -> None:
+    """A backslash in the next line ends the short way for whole numbers; what is found stays the same."""
+    said = f"1 and 2.\nSo the {mark}{text}"
+    assert key_of(key, said) == key_of(key, f"{said}\n\\")
+
+
 @given(st.fractions(max_denominator=10**9))
 def test_a_printed_number_is_the_same_number(value: Fraction) -> None:
     """The printable key, read again, is the key."""

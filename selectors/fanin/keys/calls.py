@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from fanin.ballot import Candidate, ToolCall
 from fanin.keys.canonical_json import parsed, spelled
-from fanin.keys.cleaning import LONGEST_REMEMBERED, REMEMBERED
+from fanin.keys.cleaning import REMEMBERED, recall
 
 NO_CALL = "no call"
 """The key of an answer that calls nothing: it is a decision too."""
@@ -25,37 +25,40 @@ def tool_calls(candidate: Candidate) -> Hashable | None:
     where an argument is prose (a search query, a message), in which no two agree: the selector `tool_calls` then finds
     the calls whose other arguments are most common.
     """
-    if not candidate.tool_calls:
+    calls = candidate.tool_calls
+    if not calls:
         return NO_CALL
-    return f"[{','.join(map(_spelled, canonical(candidate.tool_calls)))}]"
+    if len(calls) == 1:
+        return f"[{_read(calls[0])[1]}]"
+    return f"[{','.join([spelling for _, spelling in sorted(map(_read, calls))])}]"
 
 
 def canonical(calls: tuple[ToolCall, ...]) -> tuple[Call, ...]:
     """Return the calls in an order and a spelling that depend on their meaning only."""
-    return tuple(sorted(_call(call.name, call.arguments) for call in calls))
+    return tuple(call for call, _ in sorted(map(_read, calls)))
 
 
-def _spelled(call: Call) -> str:
-    name, arguments = call
-    inner = ",".join(f"{spelled(argument)}:{value}" for argument, value in arguments)
-    return f"[{spelled(name)},{{{inner}}}]"
-
-
-def _call(name: str, arguments: str) -> Call:
-    read = _arguments.__wrapped__ if len(arguments) > LONGEST_REMEMBERED else _arguments
-    return name.strip().replace(".", "_"), read(arguments)
+def _read(call: ToolCall) -> tuple[Call, str]:
+    return recall(_understood, call.arguments, call.name)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _arguments(text: str) -> tuple[tuple[str, str], ...]:
+def _understood(arguments: str, name: str) -> tuple[Call, str]:
+    """Return what a call means, and how that is spelled."""
+    name, given = name.strip().replace(".", "_"), _given(arguments)
+    inner = ",".join([f"{spelled(argument)}:{value}" for argument, value in given])
+    return (name, given), f"[{spelled(name)},{{{inner}}}]"
+
+
+def _given(arguments: str) -> tuple[tuple[str, str], ...]:
     """Return the arguments; what is no JSON object is one nameless argument, so that equal nonsense is equal."""
     try:
-        found = parsed(text) if text.strip() else {}
+        found = parsed(arguments) if arguments.strip() else {}
         if isinstance(found, dict):
-            return tuple(sorted((name, spelled(_folded(value))) for name, value in found.items()))
+            return tuple(sorted([(name, spelled(_folded(value))) for name, value in found.items()]))
         return (("", spelled(_folded(found))),)
     except (ValueError, RecursionError):
-        return (("", spelled(text.strip())),)
+        return (("", spelled(arguments.strip())),)
 
 
 def _folded(value: Any) -> Any:

@@ -45,7 +45,11 @@ def spelled(value: Any) -> str:
 
 def parsed(text: str) -> Any:
     """Return the JSON document that a text is, equal numbers as equal; raise ValueError where it is none."""
-    return _DECODER.decode(text.strip())
+    text = text.strip()
+    value, end = _DECODER.raw_decode(text)
+    if end != len(text):
+        raise ValueError(f"something follows the document at {end}")
+    return value
 
 
 def document(text: str) -> Any:

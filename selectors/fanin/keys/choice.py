@@ -8,12 +8,13 @@ from functools import lru_cache
 
 from fanin.ballot import Candidate
 from fanin.keys.cleaning import REMEMBERED, plain, recall
-from fanin.keys.conclusion import conclusions
+from fanin.keys.conclusion import conclusions, followed_by
 
-_CONCLUDED = re.compile(
+_LETTER = (
     r"[^\w\\]*+(?:\\text\w*\{\W*+)?(?:(?:[Oo]ption|[Cc]hoice)\W++)?"
     r"(?:([A-Z])(?![\w'\u2019])|([a-z])[)\]])"
 )
+_CONCLUDED, _concluding = re.compile(_LETTER), followed_by(_LETTER)
 _ALONE = re.compile(r"\W*+(?:(?:option|choice)\W++)?([A-Za-z])\W*+", re.IGNORECASE)
 _LEADING = re.compile(r"\W*+(?:[Oo]ption |[Cc]hoice )?([A-Z])\s*[).:\]*]")
 _BRACKETED = re.compile(r"[(\[]([A-Za-z])[)\]]")
@@ -29,17 +30,15 @@ def choice(candidate: Candidate, *, letters: str = "ABCDEFGHIJ") -> Hashable | N
 
 @lru_cache(maxsize=REMEMBERED)
 def _choice(text: str, letters: str) -> str | None:
-    return next((letter for letter in _letters(plain(text)) if letter in letters), None)
-
-
-def _letters(text: str) -> Iterator[str]:
-    """Give what could be the chosen letter, the surest place first."""
-    for match in _matches(text):
-        if match:
-            yield next(filter(None, match.groups())).upper()
+    for match in _matches(plain(text)):
+        if match and (letter := match[match.lastindex or 0].upper()) in letters:
+            return letter
+    return None
 
 
 def _matches(text: str) -> Iterator[re.Match[str] | None]:
+    """Give what could be the chosen letter, the surest place first."""
+    yield _concluding(text)
     for span in conclusions(text):
         yield _CONCLUDED.match(span)
     yield _ALONE.fullmatch(text)

@@ -23,7 +23,7 @@ def recall(extract: _lru_cache_wrapper[_T], text: str, *options: Any) -> _T:
     """Return what a cached extractor finds in the text, without letting long texts fill the cache."""
     if len(text) > LONGEST_REMEMBERED:
         return extract.__wrapped__(text, *options)
-    return extract(text, *options)
+    return extract(text, *options) if options else extract(text)
 
 
 def plain(text: str) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 SPAN = 256
 """How many characters after a mark may belong to the answer."""
 
 _ANSWER = re.compile(r"nswer[\"'*_\s]*(?:\bis\b|\bwas\b|would be|[:=])", re.IGNORECASE)
 _LIMIT = 16
-_LAST = re.compile(r".*(?:(?:nswer|NSWER)(?i:[\"'*_\s]*+(?:\bis\b|\bwas\b|would be|[:=]))|boxed\{|####)", re.DOTALL)
-"""Up to the end of the last mark, by one search backwards."""
+_UP_TO_THE_LAST = r"(?>(?s:.*)(?:(?:nswer|NSWER)(?i:[\"'*_\s]*+(?:\bis\b|\bwas\b|would be|[:=]))|boxed\{|####))"
+"""What ends behind the last mark, by one search backwards."""
+_LAST = re.compile(_UP_TO_THE_LAST)
 _FIELD = re.compile(r'"answer"\s*:\s*"((?:[^"\\]|\\.){0,1000})"')
 
 
@@ -23,6 +24,15 @@ def answer_field(text: str) -> str | None:
     at = text.rfind('"answer"') if '"' in text else -1
     found = _FIELD.match(text, at) if at >= 0 else None
     return found[1].replace(r"\"", '"').replace(r"\\", "\\") if found else None
+
+
+def followed_by(answer: str) -> Callable[[str], re.Match[str] | None]:
+    """Return a search for this pattern right behind the last mark of a text that concludes at its end.
+
+    It is the short way for what most answers are; a text in which it finds nothing may still have `conclusions`.
+    """
+    match = re.compile(_UP_TO_THE_LAST + answer).match
+    return lambda text: match(text, max(0, len(text) - SPAN))
 
 
 def conclusions(text: str) -> Iterator[str]:

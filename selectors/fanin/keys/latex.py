@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from fanin.ballot import Candidate
 from fanin.keys.cleaning import REMEMBERED, plain, recall
-from fanin.keys.conclusion import answer_field, conclusions
+from fanin.keys.conclusion import answer_field, conclusions, followed_by
 
 LONGEST = 1_000
 """Characters of one formula; what is longer is no final answer."""
@@ -37,6 +37,7 @@ _SLASH = re.compile(r"(-?[0-9]{1,100})/([0-9]{1,100})")
 _SENTENCE_END = re.compile(r"\.(?:\s|$)")
 _PLAIN = re.compile(r"-?[0-9]{1,18}")
 """What no rule changes: most final answers, told without trying them all."""
+_concluding = followed_by(r"[ \t*:']*+(-?[0-9]{1,18}+)(?=\.?(?:\n|\Z))")
 _DECIMAL = re.compile(r"-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{0,100})(?:\.[0-9]{0,100})?")
 
 
@@ -55,6 +56,8 @@ def latex(candidate: Candidate) -> Hashable | None:
 def _latex(text: str) -> Hashable | None:
     text = plain(text)
     text = answer_field(text) or text
+    if "\\" not in text and (whole := _concluding(text)):
+        return int(whole[1])
     if "\\" in text and any(box in text for box in _BOXES):
         boxed = _boxed(text)
         # A box that does not close was cut off: what is in it may be half a number.

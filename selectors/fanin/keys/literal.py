@@ -11,12 +11,13 @@ from typing import Any
 
 from fanin.ballot import Candidate
 from fanin.keys.cleaning import REMEMBERED, plain, recall
-from fanin.keys.conclusion import answer_field, conclusions
+from fanin.keys.conclusion import answer_field, conclusions, followed_by
 
 LONGEST = 8_192
 """Characters of one literal; what is longer is taken for no literal, not parsed."""
 
 _TAGGED = re.compile(r"\[ANSWER\]([^\0]{0,8192}?)\[/ANSWER\]", re.IGNORECASE)
+_concluding = followed_by(r"\s*+(.*)")
 _LINES = 3
 _OPENING = re.compile(r"""[\[({'"0-9.+-]|True|False|None|set\(|[bBrRuU]{1,2}['"]""")
 """How a literal can begin: prose is told from it without parsing it."""
@@ -47,10 +48,15 @@ def _python(text: str) -> str | None:
 
 
 def _first(place: str) -> str | None:
-    for piece in _pieces(place.strip(" \t\n`*$")):
-        if found := _read(piece):
+    """Return the literal that a place is, or that an assertion in it is about."""
+    place = place.strip(" \t\n`*$")
+    if place.startswith("assert ") or ("=" in place and " == " in place):
+        claimed = place.rpartition("==")[2].strip()
+        if _OPENING.match(claimed) and (found := _read(claimed)):
             return found
-    return None
+    if not _OPENING.match(place):
+        return None
+    return _read(place) or (_read(place[:-1].rstrip("`*")) if place.endswith(".") else None)
 
 
 def _places(text: str) -> Iterator[str]:
@@ -60,22 +66,16 @@ def _places(text: str) -> Iterator[str]:
     start = text.lower().rfind("[answer]") if "[" in text else -1
     if start >= 0 and (found := _TAGGED.match(text, start)):
         yield found[1]
+    if line := _concluding(text):
+        yield line[1]
     for span in conclusions(text):
         yield span.strip().partition("\n")[0]
     lines = [line for line in text[-LONGEST:].split("\n") if line.strip()]
     yield from reversed(lines[-_LINES:])
 
 
-def _pieces(place: str) -> Iterator[str]:
-    if place.startswith("assert ") or ("=" in place and " == " in place):
-        yield place.rpartition("==")[2].strip()
-    yield place
-    if place.endswith("."):
-        yield place[:-1].rstrip("`*")
-
-
 def _read(piece: str) -> str | None:
-    if len(piece) > LONGEST or not _OPENING.match(piece):
+    if len(piece) > LONGEST:
         return None
     if found := _PLAIN.fullmatch(piece):
         return str(int(found[1]))

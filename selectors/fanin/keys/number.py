@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from fanin.ballot import Candidate
 from fanin.keys.cleaning import REMEMBERED, plain, recall
-from fanin.keys.conclusion import conclusions
+from fanin.keys.conclusion import conclusions, followed_by
 
 LARGEST = 300
 """Digits, and powers of ten: what is longer or larger is taken for no answer, not computed."""
@@ -20,6 +20,8 @@ _NUMBER = re.compile(
     r"(?P<whole>[0-9]{1,3}(?:,[0-9]{3})++(?![0-9])|[0-9]++)?(?P<part>\.[0-9]++)?(?(whole)|(?(part)|(?!)))"
     r"(?:[eE](?P<power>[-+]?[0-9]++))?(?:/(?P<under>[0-9]++)(?!/))?"
 )
+_concluding = followed_by(r"[ \t\n*:=(]*+([0-9]{1,18}+)(?![\deE/]|[.,]\d)")
+"""Finds what most answers end in: a mark and a whole number, of which no other rule here would make anything else."""
 _DIGIT = re.compile(r"[0-9]")
 _LONGEST_TOKEN = 4 * LARGEST
 _TOKEN_BACKWARDS = re.compile(rf"[0-9.,/eE+$€£¥-]{{1,{_LONGEST_TOKEN}}}")
@@ -37,7 +39,10 @@ def number(candidate: Candidate) -> Hashable | None:
 
 @lru_cache(maxsize=REMEMBERED)
 def _number(text: str) -> Fraction | int | None:
-    text = _in_ascii_digits(plain(text))
+    text = plain(text)
+    if "\\" not in text and (found := _concluding(text)):
+        return int(found[1])
+    text = _in_ascii_digits(text)
     for span in conclusions(text):
         if found := _NUMBER.search(span):
             return _value(found)
