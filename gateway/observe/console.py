@@ -12,7 +12,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 def line(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
     """Return one line; a traceback follows below it, indented. Control characters of values are escaped."""
-    clock = str(event.get("timestamp", ""))[11:19]
+    clock = f"{event['timestamp']:%H:%M:%S}"
     level = str(event.get("level", "info")).upper()
     told = _request(event) if event.get("event") == "request.finished" else _other(event)
     below = "".join(f"\n    {_plain(row)}" for row in str(event.get("traceback", "")).splitlines())

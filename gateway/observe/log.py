@@ -12,6 +12,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import msgspec
@@ -32,6 +33,8 @@ from gateway.engine.events import (
 )
 from gateway.observe.console import line as console_line
 from gateway.settings import Secret
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 FLUSH_EVERY = 0.1
 """Seconds that a line may wait to be written together with others."""
@@ -65,7 +68,7 @@ class Log:
             self._lines,
             processors=[
                 structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                _stamped,
                 _traceback,
                 render,
                 self._redact,
@@ -76,9 +79,11 @@ class Log:
     def _redact(self, _: Any, __: str, line: Any) -> Any:
         """Mask on the finished line, so that no field, message or traceback slips by."""
         line = line.encode() if isinstance(line, str) else line
-        # Looking for the words that every match begins with costs a twentieth of looking for a match.
-        if any(hint in line for hint in self._hints):
-            line = self._mask.sub(b"***", line)
+        # Looking for the words that every match begins with costs a twentieth of looking for a match, and `find` a
+        # third of `in`, which would first try each of them as a number.
+        for hint in self._hints:
+            if line.find(hint) >= 0:
+                return self._mask.sub(b"***", line)
         return line
 
     def learn(self, secrets: Iterable[Secret]) -> None:
@@ -208,6 +213,11 @@ def _spellings(secret: str) -> tuple[bytes, bytes]:
     return secret.encode(), msgspec.json.encode(secret)[1:-1]
 
 
+def _stamped(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["timestamp"] = datetime.now(UTC)
+    return event
+
+
 def _traceback(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     exc = event.pop("exc", None)
     if exc is not None:
@@ -216,7 +226,7 @@ def _traceback(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMappi
 
 
 def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> bytes:
-    return msgspec.json.encode(event, enc_hook=str)
+    return _encode(event)
 
 
 class _Batch:
