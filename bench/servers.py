@@ -12,7 +12,7 @@ _GATEWAY = """
 providers:
   up: {{api: openai, base_url: "http://127.0.0.1:{upstream}/v1", concurrency: 10000, responses: true}}
   chat: {{api: openai, base_url: "http://127.0.0.1:{upstream}/v1", concurrency: 10000}}
-  anthropic: {{base_url: "http://127.0.0.1:{upstream}", api_key: k, concurrency: 10000}}
+  anthropic: {{base_url: "http://127.0.0.1:{upstream}", api_key: sk-ant-of-the-bench, concurrency: 10000}}
 routes:
   one: {{targets: [up/a], select: first}}
   three: {{targets: [up/a, up/b, up/c], select: majority}}

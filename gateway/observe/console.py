@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any
 
 _SHOWN_APART = ("event", "level", "timestamp", "traceback")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def line(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+def line(event: Mapping[str, Any]) -> bytes:
     """Return one line; a traceback follows below it, indented. Control characters of values are escaped."""
     clock = f"{event['timestamp']:%H:%M:%S}"
     level = str(event.get("level", "info")).upper()
     told = _request(event) if event.get("event") == "request.finished" else _other(event)
     below = "".join(f"\n    {_plain(row)}" for row in str(event.get("traceback", "")).splitlines())
-    return f"{clock} {level:<7} {told}{below}"
+    return f"{clock} {level:<7} {told}{below}".encode()
 
 
 def _request(event: Mapping[str, Any]) -> str:

@@ -63,22 +63,20 @@ class Log:
         self._lines = _Batch(stream or sys.stdout.buffer, turn)
         self._spelled: set[bytes] = set()
         self.learn(secrets)
-        render = console_line if console else _json
+        self._render: Callable[[MutableMapping[str, Any]], bytes] = console_line if console else _encode
         self._log = structlog.wrap_logger(
             self._lines,
-            processors=[
-                structlog.processors.add_log_level,
-                _stamped,
-                _traceback,
-                render,
-                self._redact,
-            ],
+            processors=[self._line],
             wrapper_class=structlog.make_filtering_bound_logger("info"),
         ).bind()  # without it structlog would bind anew for every line
 
-    def _redact(self, _: Any, __: str, line: Any) -> Any:
-        """Mask on the finished line, so that no field, message or traceback slips by."""
-        line = line.encode() if isinstance(line, str) else line
+    def _line(self, _: Any, level: str, event: MutableMapping[str, Any]) -> bytes:
+        """Return the line of an event; masked when it is finished, so that no field, message or traceback slips by."""
+        event["level"], event["timestamp"] = level, datetime.now(UTC)
+        exc = event.pop("exc", None)
+        if exc is not None:
+            event["traceback"] = "".join(traceback.format_exception(exc))
+        line = self._render(event)
         # Looking for the words that every match begins with costs a twentieth of looking for a match, and `find` a
         # third of `in`, which would first try each of them as a number.
         for hint in self._hints:
@@ -95,11 +93,16 @@ class Log:
 
     def listener(self, route: str, request_id: str) -> Listener:
         """Return the listener of one request, which writes its line at the end."""
-        return _RequestLine(self._log, route, request_id).hear
+        return _RequestLine(self, route, request_id).hear
 
-    def fault(self, request_id: str, exc: BaseException) -> None:
+    def finished(self, level: str, line: dict[str, Any]) -> None:
+        """Write a request's line as structlog would, whose own share is a quarter of what that costs."""
+        line["event"] = "request.finished"
+        self._lines.msg(self._line(None, level, line))
+
+    def fault(self, request_id: str, exc: BaseException, event: str = "gateway.faulted", **fields: Any) -> None:
         """Log a fault of our own with its traceback."""
-        self._log.error("gateway.faulted", request_id=request_id, exc=exc)
+        self._log.error(event, request_id=request_id, exc=exc, **fields)
 
     def say(self, event: str, **fields: Any) -> None:
         """Log something of the process's own life."""
@@ -143,7 +146,7 @@ class _RequestLine:
 
     __slots__ = ("_branches", "_fields", "_log", "_selected")
 
-    def __init__(self, log: Any, route: str, request_id: str) -> None:
+    def __init__(self, log: Log, route: str, request_id: str) -> None:
         self._log = log
         self._fields: dict[str, Any] = {"request_id": request_id, "route": route}
         self._branches: list[dict[str, Any]] = []
@@ -163,10 +166,10 @@ class _RequestLine:
     def failed(self, event: Failed) -> None:
         self._branch(event.failure.target, event.failure.kind.value, event.duration)
         if event.cause is not None:
-            self._log.error("target.faulted", exc=event.cause, **self._fields)
+            self._log.fault(exc=event.cause, event="target.faulted", **self._fields)
 
     def selector_faulted(self, event: SelectorFaulted) -> None:
-        self._log.error("selector.faulted", selector=event.selector, exc=event.cause, **self._fields)
+        self._log.fault(exc=event.cause, event="selector.faulted", selector=event.selector, **self._fields)
 
     def selected(self, event: Selected) -> None:
         self._selected = event
@@ -193,8 +196,7 @@ class _RequestLine:
         if event.error is not None:
             line["error"] = event.error
         line["branches"] = self._branches
-        write = self._log.warning if event.status >= 500 else self._log.info
-        write("request.finished", **line)
+        self._log.finished("warning" if event.status >= 500 else "info", line)
 
 
 _NOTES: dict[type, Callable[[_RequestLine, Any], None]] = {
@@ -211,22 +213,6 @@ _NOTES: dict[type, Callable[[_RequestLine, Any], None]] = {
 def _spellings(secret: str) -> tuple[bytes, bytes]:
     """Return a secret as it is, and as it stands inside a JSON string."""
     return secret.encode(), msgspec.json.encode(secret)[1:-1]
-
-
-def _stamped(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event["timestamp"] = datetime.now(UTC)
-    return event
-
-
-def _traceback(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    exc = event.pop("exc", None)
-    if exc is not None:
-        event["traceback"] = "".join(traceback.format_exception(exc))
-    return event
-
-
-def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> bytes:
-    return _encode(event)
 
 
 class _Batch:
