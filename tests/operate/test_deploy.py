@@ -100,6 +100,8 @@ def test_compose_reads_the_compose_file() -> None:
     assert services.keys() == {"gateway", "prometheus", "grafana", "redis"}
     gateway = services["gateway"]
     assert gateway["read_only"] is True
+    assert [mount["target"] for mount in gateway["volumes"]] == ["/etc/hedgerow"], "a file would stay what it was"
+    assert (DEPLOY / gateway["command"][gateway["command"].index("--config") + 1]).exists()
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -165,6 +167,15 @@ def test_the_manifests_fit_together() -> None:
     mounts = {mount["name"] for mount in container["volumeMounts"]}
     assert mounts == {volume["name"] for volume in pod["spec"]["volumes"]}
     assert not any("subPath" in mount for mount in container["volumeMounts"])
+
+
+def test_the_job_has_the_name_by_which_the_alerts_know_it() -> None:
+    """Scraped by compose's Prometheus or by the operator's, which takes a Service's name where it is told nothing."""
+    [known] = set(re.findall(r'job="([^"]+)"', (DEPLOY / "prometheus" / "rules.yml").read_text()))
+    [scraped] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    assert scraped["job_name"] == known
+    [metrics] = [d for d in objects() if d["kind"] == "Service" and "component" in str(d["metadata"].get("labels"))]
+    assert metrics["metadata"]["labels"][of_kind("ServiceMonitor")["spec"]["jobLabel"]] == known
 
 
 def test_a_pod_may_do_nothing_but_serve() -> None:
