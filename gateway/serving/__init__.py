@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def serve(file: Path | None, environ: Mapping[str, str], addresses: Addresses, o
     listen(addresses.metrics_host, addresses.metrics_port, "--metrics-port").close()
     try:
         if options.workers == 1:
+            gc.disable()  # until the server is ready: start-up makes much that stays, and nothing worth looking for
             from gateway.serving.alone import run  # noqa: PLC0415 -- the parent of workers needs no web server
 
             run(configuration, listener, addresses, options)

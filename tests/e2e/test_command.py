@@ -289,3 +289,20 @@ def test_a_gateway_stays_small_and_measures_its_overhead_finer_than_the_loop_s_c
         assert psutil.Process(child.pid).memory_info().rss < 130 * 2**20
     assert 0 not in seen
     assert len(seen) > 1
+
+
+def test_the_garbage_collector_that_rests_during_the_start_works_again_when_the_server_is_ready() -> None:
+    """In an interpreter of its own, as it serves: a server that never collects grows by every cycle."""
+    code = """
+import gc
+from gateway.serving import Addresses, Options, server, serve
+async def looks(self):
+    print(gc.isenabled(), gc.get_freeze_count() > 10_000)
+server.Server.main_loop = looks
+serve(None, {"OPENAI_API_KEY": "sk-of-the-test"}, Addresses(port=%d, metrics_port=%d), Options(drain=0.0))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code % (free_port(), free_port())],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.stdout.startswith("True True"), ended.stdout + ended.stderr
