@@ -84,12 +84,15 @@ def confidence_vote(
         return log_odds(value) if calibrated else value
 
     def decide(ballot: Ballot) -> Selection | None:
-        awaited = ballot.awaited
         tally = Tally.of(ballot, find_key, weigh)
-        if awaited is None or not tally.groups:
+        if not tally.groups:
             return None
         leader = tally.leader
-        if awaited and tally.weights[leader] - max(0.0, tally.most_beside(leader)) <= awaited * most:
+        lead = tally.weights[leader] - max(0.0, tally.most_beside(leader))
+        if lead <= ballot.least_awaited * most > 0:
+            return None  # most checks end here
+        awaited = ballot.awaited
+        if awaited is None or (awaited and lead <= awaited * most):
             return None
         kind = "log-odds" if calibrated else "confidence"
         reason = f"a sum of {kind} of {tally.weights[leader]:.3g} stands behind this answer"

@@ -15,6 +15,8 @@ Weigh: TypeAlias = Callable[[Candidate | Seat], float]
 _ANYBODY = (-math.inf, "")
 """The rank of a target of which nothing is known: it may win every tie."""
 _DECIMALS = 12
+_SURELY = 1 - 1e-12
+"""A sum that is larger by more than this is larger however it was rounded."""
 
 
 def one(_: Candidate | Seat) -> float:
@@ -89,7 +91,9 @@ class Tally(NamedTuple):
         if weigh is one and not min_agreement and lead != awaited:
             return lead > awaited  # only a tie depends on who they are
         strangers = awaited - len(absent)
-        gains = [weigh(seat) for seat in absent] + [1.0 if weigh is one else math.inf] * strangers
+        gains = [*map(weigh, absent), *[1.0 if weigh is one else math.inf] * strangers]
+        if mine < (self.most_beside(leader) + math.fsum(gains)) * _SURELY:
+            return False  # which leaves those that are near enough for the exact sums below
         earliest = _ANYBODY if strangers else min(map(rank, absent))
         place = rank(self.groups[leader][0])
         if min_agreement and mine / math.fsum([*map(weigh, self.voters), *gains]) < min_agreement:
