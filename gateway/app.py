@@ -98,6 +98,7 @@ class Gateway:
         self.budget.know(settings.asked)
         self.hedging: Hedging = Hedging(self.budget) if previous is None else previous.hedging
         self.hedging.keep(kept)
+        self.hedging.doubts = self._doubts
         self._bulkhead = Bulkhead({name: provider.concurrency for name, provider in settings.asked.items()})
         self.metrics.sample(self._bulkhead.in_flight, self._bulkhead.waiting, 0.0)
         self.metrics.strain(self.admission.waiting, self.budget.left())
@@ -126,6 +127,11 @@ class Gateway:
         guards = (keys, self.credentials, retrying, self.breaker, self.budget, self._bulkhead)
         call: Caller = compose(*guards, attempt, validated)(self._ask)
         return call if self._traces is None else self._traces.policy(call)
+
+    def _doubts(self, target: Target) -> bool:
+        accounts = self.settings.accounts.get(target.provider)
+        names = (target.provider,) if accounts is None else [each.name for each in accounts]
+        return all(self.breaker.doubts(name, target.model) for name in names)
 
     def _handlers(self, engine: Engine) -> tuple[dict[str, Handler], Handler | None]:
         """Return who serves which path, and who serves the rest."""
@@ -232,6 +238,7 @@ class Gateway:
                 yield
                 watch.cancel()
         finally:
+            await self.breaker.probes.aclose()
             self.metrics.tell()
             if self._traces is not None:
                 await asyncio.to_thread(self._traces.close)

@@ -47,7 +47,7 @@ from gateway.engine.events import (
 from gateway.engine.hedges import Hedges, Hedging
 from gateway.engine.shares import Shares
 from gateway.engine.standby import Standby
-from gateway.engine.succession import passed_over
+from gateway.engine.succession import next_up, passed_over
 from gateway.errors import Abstained, AllTargetsFailed
 
 
@@ -162,6 +162,8 @@ class _Flight:
         self._plan, self._request, self._call, self._shares = plan, request, call, shares
         hedged = plan.launch.stagger < math.inf and plan.launch.initial < len(plan.targets)
         self._hedges = Hedges(plan, request, hedging) if hedged else None
+        self._doubts = hedging.doubts if hedging is not None and plan.launch.initial < len(plan.targets) else None
+        self._besides: set[str] = set()
         self._queue = deque(plan.targets)
         self._running: dict[str, asyncio.Task[bool]] = {}
         self._started: dict[str, float] = {}
@@ -197,7 +199,10 @@ class _Flight:
         now = self._loop.time()
         if now >= self._plan.deadline and not hedge:  # a hedge's place is taken: it must be given back by a branch
             return
-        targets = [self._queue.popleft() for _ in range(min(count, len(self._queue)))]
+        if self._doubts is None or hedge:  # there is a place for one hedge
+            targets = [self._queue.popleft() for _ in range(min(count, len(self._queue)))]
+        else:
+            targets = next_up(self._queue, count, self._doubts, self._besides)
         self._next_start = math.inf if self._hedges is None else now + self._hedges.delay(targets)
         for target in targets:
             self._started[target.name] = now
@@ -238,7 +243,8 @@ class _Flight:
         if isinstance(outcome, Failure):
             for passed in passed_over(outcome, self._plan, self._queue):
                 ballot = ballot.add(passed)
-            self.launch()
+            if outcome.target not in self._besides:
+                self.launch()
         return ballot
 
     def _make_up(self, shares: Shares, ballot: Ballot) -> None:

@@ -40,6 +40,10 @@ class Hedging(Protocol):
         """Return the place, and say whether the hedge came to an answer before it was given up."""
         ...
 
+    def doubts(self, target: Target) -> bool:
+        """Whether a target has failed so often lately that nobody should wait for it alone."""
+        ...
+
     def affords(self, target: Target, request: ChatRequest) -> bool:
         """Whether a target may be asked once more for what another failed to give; where it may not, say so."""
         ...

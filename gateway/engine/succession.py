@@ -1,10 +1,26 @@
-"""Who is not asked any more after a failure: another target would only say the same."""
+"""Who is asked next: whom nobody should wait for alone, and whom it makes no sense to ask after a failure."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from gateway.domain import Failure, FailureKind, Plan, Target
+
+
+def next_up(queue: deque[Target], count: int, doubts: Callable[[Target], bool], besides: set[str]) -> list[Target]:
+    """Take the next `count` targets out of the queue, and `besides` those before them that failed too often lately.
+
+    They are asked at the same time and do not count: so nobody waits for a probe, and none has to be waited for.
+    """
+    targets: list[Target] = []
+    while queue and count > 0:
+        targets.append(target := queue.popleft())
+        if doubts(target):
+            besides.add(target.name)
+        else:
+            count -= 1
+    return targets
 
 
 def passed_over(failure: Failure, plan: Plan, queue: deque[Target]) -> list[Failure]:

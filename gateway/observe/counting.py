@@ -190,6 +190,7 @@ class RequestCounts(Struct):
     _alone: Answered | Failed | Superseded | None = None
     _heard: tuple[Answered, ...] = ()
     _cut: tuple[str, ...] = ()
+    _read: tuple[str, ...] = ()
     _hedges: tuple[str, ...] = ()
     cost: float | None = None
 
@@ -283,6 +284,7 @@ class RequestCounts(Struct):
 
     def _cancelled(self, prompt: int) -> None:
         """Book the prompts of the branches that were cancelled: they were read, so that much is billed at least."""
+        self._read = self._cut
         for target in self._cut:
             counts = self._of.target[target]
             counts.prompt_at_least.value += prompt
@@ -293,6 +295,8 @@ class RequestCounts(Struct):
     def spent(self, event: Spent) -> None:
         """Count an answer's tokens and dollars."""
         usage, target = event.usage, event.target
+        if target in self._read:  # a probe that was overtaken: its prompt has been booked
+            usage = Usage(0, usage.completion, usage.exact)
         counts = self._of.target[target]
         key = event.fate or event.won, usage.exact
         prompts, completions = counts.spent[key]

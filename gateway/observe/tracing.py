@@ -295,6 +295,7 @@ class RequestSpans:
             if span.is_recording():  # its call was cancelled
                 span.end(now)
         self._root.end(now)
+        self._branches = {}  # a probe that was overtaken may be told of later
 
 
 def _note_tokens(span: Any, usage: Usage) -> None:

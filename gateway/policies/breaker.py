@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import TypeAlias
 
 from fanin import Candidate
 from gateway.domain import Answer, Caller, ChatRequest, Deadline, Failure, FailureKind, LiveStream, Outcome, Target
 from gateway.engine.events import BreakerChanged
 from gateway.policies.circuit import Circuit, Entry
+from gateway.policies.probing import Probes
 
 MOST = 1024
 """Circuits that are kept before the calm ones among them are dropped."""
@@ -29,11 +31,17 @@ class Breaker:
 
     def __init__(self, listen: Callable[[BreakerChanged], None]) -> None:
         self.listen = listen
+        self.probes = Probes()
         self._circuits: dict[_Key, Circuit] = {}
 
     def __len__(self) -> int:
         """Return how many circuits are kept."""
         return len(self._circuits)
+
+    def doubts(self, provider: str, model: str) -> bool:
+        """Whether a model's circuit is open, or half open."""
+        circuit = self._circuits.get((provider, model))
+        return circuit is not None and circuit.state != "closed"
 
     def keep(self, providers: Collection[str]) -> None:
         """Drop what is known about all other providers, because they are no longer the same."""
@@ -44,22 +52,25 @@ class Breaker:
     def __call__(self, call: Caller) -> Caller:
         """Wrap a caller."""
 
-        async def within_circuit(target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
+        async def within_circuit(
+            target: Target, request: ChatRequest, deadline: Deadline, passed: _Passed | None = None
+        ) -> Outcome:
             loop = asyncio.get_running_loop()
             started = loop.time()
             key = target.provider, target.model
             circuit = self._circuits.get(key)
-            passed: _Passed | None = None
-            if circuit is not None:
+            if circuit is not None and passed is None:
                 refused = self._refused(circuit, target, request, started)
                 if refused is not None:
                     return refused
                 passed = circuit, circuit.enter()
+                if passed[1] is Entry.PROBE:
+                    return await self.probes.ask(partial(within_circuit, passed=passed), target, request, deadline)
             outcome: Outcome | None = None
             try:
                 outcome = await call(target, request, deadline)
             finally:
-                if circuit is not None or not isinstance(outcome, Candidate):
+                if passed is not None or not isinstance(outcome, Candidate):
                     now = loop.time()
                     fair = now < deadline or deadline - started >= _FAIR * target.timeout
                     healthy = _healthy(outcome, fair=fair, overdue=now >= deadline)

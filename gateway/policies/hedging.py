@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import TypeAlias
 
@@ -109,8 +109,9 @@ class Hedging:
     does not change.
     """
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, doubts: Callable[[Target], bool] = lambda _: False) -> None:
         self._budget = budget
+        self.doubts = doubts
         self._times: dict[_Key, Times] = {}
         self._routes: defaultdict[str, _Allowance] = defaultdict(_Allowance)
 

@@ -10,11 +10,23 @@ import pytest
 
 import fanin
 from fanin import Candidate
-from gateway.domain import Answer, Caller, ChatRequest, Deadline, Failure, FailureKind, Launch, Outcome, Plan, Target
+from gateway.domain import (
+    Answer,
+    Caller,
+    ChatRequest,
+    Deadline,
+    Failure,
+    FailureKind,
+    Launch,
+    Outcome,
+    Plan,
+    Target,
+    Usage,
+)
 from gateway.engine import events
 from gateway.engine.fanout import fan_out
 from gateway.errors import AllTargetsFailed
-from gateway.policies import Breaker, compose, retry
+from gateway.policies import Breaker, Budget, Hedging, attempt, compose, retry
 from gateway.policies.circuit import PAUSE, RAMP, WINDOW, Circuit, Entry
 from tests.support.clock import run
 
@@ -271,7 +283,7 @@ def test_the_only_healthy_target_that_fails_now_is_made_up_for_by_an_open_one() 
 
 
 def test_a_probe_in_a_vote_is_not_waited_for_when_the_others_agree() -> None:
-    """Two of three agree after 0.1 s: the silent third, on probe, holds nobody up, and may be probed again."""
+    """Two of three agree after 0.1 s: the silent third holds nobody up, and its one probe goes on to its timeout."""
     third = replace(B, name="c", provider="r", model="c", priority=2)
     upstream = Upstream(lambda name, now: DOWN if name == "c" and now < 1.0 else None)
 
@@ -281,7 +293,8 @@ def test_a_probe_in_a_vote_is_not_waited_for_when_the_others_agree() -> None:
             await asyncio.sleep(1e6)
         return await upstream(target, request, deadline)
 
-    call = Breaker(lambda _: None)(hanging)
+    breaker = Breaker(lambda _: None)
+    call = compose(breaker, attempt)(hanging)
 
     async def main() -> float:
         for _ in range(5):
@@ -291,10 +304,125 @@ def test_a_probe_in_a_vote_is_not_waited_for_when_the_others_agree() -> None:
         started, asked = loop.time(), upstream.count("c")
         for _ in range(3):
             await fan_out(plan(A, B, third, initial=3, select=fanin.majority()), REQUEST, call)
-        assert upstream.count("c") == asked + 3
-        return loop.time() - started
+        took = loop.time() - started
+        assert (upstream.count("c"), len(breaker.probes), breaker.doubts("r", "c")) == (asked + 1, 1, True)
+        await asyncio.sleep(60)
+        assert len(breaker.probes) == 0
+        assert breaker._circuits["r", "c"].state == "open"
+        return took
 
     assert run(main()) == pytest.approx(0.3)
+
+
+class Route:
+    """A route over a, b and c behind a breaker, on virtual time; a's circuit opens at once, its pause is over at 10.
+
+    After that a does what `then` says: it answers after so many seconds, or (None) fails at once.
+    """
+
+    def __init__(self, then: float | None) -> None:
+        self.then, self.calls, self.told = then, list[str](), list[events.Event]()
+        self.breaker = Breaker(lambda _: None)
+        self.call = compose(self.breaker, attempt)(self.upstream)
+        self.hedging = Hedging(Budget(), lambda target: self.breaker.doubts(target.provider, target.model))
+
+    async def upstream(self, target: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
+        self.calls.append(target.name)
+        well = target.name != "a" or asyncio.get_running_loop().time() >= 10
+        if well and (target.name != "a" or self.then is not None):
+            await asyncio.sleep(0.1 if target.name != "a" else self.then or 0.0)
+            return Candidate(target.name, "Paris", priority=target.priority, payload=Answer({}, Usage(3, 5)))
+        return Failure(target.name, DOWN, "down")
+
+    async def ask(self, launch: Launch) -> float:
+        """Ask the route; return how long that took."""
+        clock = asyncio.get_running_loop().time
+        began, targets = clock(), (A, B, replace(B, name="c", provider="r", model="c", priority=2))
+        intent = Plan("test", targets, launch, fanin.first(), began + 60)
+        await fan_out(intent, ChatRequest("req-1", "test", {}, listen=self.told.append), self.call, self.hedging)
+        return clock() - began
+
+    async def opened(self, launch: Launch) -> None:
+        """Let a's circuit open, and the pause pass."""
+        for _ in range(5):
+            await self.ask(launch)
+        assert self.breaker.doubts("p", "a")
+        await asyncio.sleep(10)
+        self.calls.clear()
+        self.told.clear()
+
+    @property
+    def state(self) -> str:
+        circuit = self.breaker._circuits.get(("p", "a"))
+        return "closed" if circuit is None else circuit.state
+
+
+RHYTHMS = pytest.mark.parametrize("launch", [Launch(1), Launch(1, 2.0), Launch(1, 2.0, adaptive=True)])
+
+
+@RHYTHMS
+def test_nobody_waits_for_the_probe_of_a_silent_target(launch: Launch) -> None:
+    """The next target is asked at the same time; the probe goes on to its timeout, and the circuit opens again."""
+    route = Route(then=1e6)
+
+    async def main() -> list[float]:
+        await route.opened(launch)
+        took = [await route.ask(launch), await route.ask(launch)]
+        assert (sorted(route.calls), route.state) == (["a", "b", "b"], "half_open")
+        await asyncio.sleep(60)
+        assert (len(route.breaker.probes), route.state) == (0, "open")
+        return took
+
+    assert run(main()) == pytest.approx([0.1, 0.1])
+    assert not any(isinstance(event, events.Launched) and event.hedge for event in route.told)
+
+
+@RHYTHMS
+def test_a_target_that_comes_back_slower_than_the_next_one_comes_back_all_the_same(launch: Launch) -> None:
+    """Two probes that were overtaken close the circuit; their tokens are booked as lost; then it is asked alone."""
+    route = Route(then=1.0)
+
+    async def main() -> None:
+        await route.opened(launch)
+        for _ in range(2):
+            assert await route.ask(launch) == pytest.approx(0.1)
+            await asyncio.sleep(2)
+        assert (len(route.breaker.probes), route.state) == (0, "closed")
+        assert await route.ask(launch) == pytest.approx(1.0)
+
+    run(main())
+    assert (sorted(route.calls[:4]), route.calls[4:]) == (["a", "a", "b", "b"], ["a"])
+    lost = [event.target for event in route.told if isinstance(event, events.Spent) and not event.won]
+    assert lost == ["a", "a"]
+
+
+@RHYTHMS
+def test_a_probe_that_fails_at_once_asks_nobody_besides_the_next_one(launch: Launch) -> None:
+    """The next is asked already: one failure starts no third call."""
+    route = Route(then=None)
+
+    async def main() -> None:
+        await route.opened(launch)
+        assert await route.ask(launch) == pytest.approx(0.1)
+
+    run(main())
+    assert (sorted(route.calls), route.state) == (["a", "b"], "open")
+
+
+def test_a_probe_is_ended_with_the_gateway() -> None:
+    """Nothing is left running behind it, and the circuit is not stuck: the next call may probe."""
+    route = Route(then=1e6)
+
+    async def main() -> None:
+        await route.opened(Launch(1))
+        await route.ask(Launch(1))
+        await route.breaker.probes.aclose()
+        assert len(route.breaker.probes) == 0
+        await route.ask(Launch(1))
+        await route.breaker.probes.aclose()
+
+    run(main())
+    assert sorted(route.calls) == ["a", "a", "b", "b"]
 
 
 def test_a_limited_target_is_left_alone_for_as_long_as_it_says() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.policies import circuit
 from tests.support.gateways import Running, gateways
+from tests.support.simulators import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -28,6 +29,11 @@ def state(gateway: Running) -> float:
     return gateway.sample("hedgerow_breaker_state", target="sim/bad")
 
 
+def probing(gateway: Running) -> bool:
+    known = gateway.gateway.breaker._circuits.get(("sim", "bad"))
+    return known is not None and known._probing
+
+
 async def test_a_target_that_is_down_is_not_asked_any_more() -> None:
     """Five requests find out; the next three reach the second target alone. The gauge says open, and the log."""
     async with gateways(ROUTE, {"bad": [DOWN], "good": {"answer": "Paris"}}) as gateway:
@@ -39,12 +45,34 @@ async def test_a_target_that_is_down_is_not_asked_any_more() -> None:
 
 
 async def test_a_target_that_came_back_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After its pause two probes close the circuit, and it serves the route alone as before."""
+    """After its pause two probes close the circuit, beside the next target, and it serves the route alone as before."""
     monkeypatch.setattr(circuit, "PAUSE", 0.0)
     async with gateways(ROUTE, {"bad": [*[DOWN] * 6, {"answer": "Paris"}], "good": {"answer": "Paris"}}) as gateway:
-        assert await asked(gateway, 6) == ["bad", "good"] * 6
+        assert await asked(gateway, 5) == ["bad", "good"] * 5
+        for then in (2, 1, 0):
+            assert sorted(await asked(gateway, 1)) == ["bad", "good"]
+            await eventually(lambda: not probing(gateway))
+            assert state(gateway) == then
         assert await asked(gateway, 5) == ["bad"] * 5
-        assert state(gateway) == 0
+
+
+@pytest.mark.parametrize("launch", ["fallback", "hedge"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_nobody_waits_for_a_silent_target_that_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, launch: str, *, stream: bool
+) -> None:
+    """The probe says nothing for a minute, the answer comes from the next target meanwhile; one probe is enough."""
+    monkeypatch.setattr(circuit, "PAUSE", 0.0)
+    route = f"  r: {{targets: [sim/bad, sim/good], launch: {launch}, retries: 0, timeout: 60s, first_token: 60s}}"
+    hello = {"model": "r", "messages": [{"role": "user", "content": "Hello"}], "stream": stream}
+    async with gateways(route, {"bad": [*[DOWN] * 5, {"silent": 60}], "good": {"answer": "Paris"}}) as gateway:
+        await asked(gateway, 5)
+        async with asyncio.timeout(30):
+            for _ in range(3):
+                assert (await gateway.post(hello)).status == 200
+        assert sorted(body["model"] for body in gateway.received()[10:]) == ["bad", "good", "good", "good"]
+        assert state(gateway) == 1
+        assert gateway.sample("hedgerow_superseded_total", target="sim/bad") == 1
 
 
 async def test_the_only_target_is_asked_in_spite_of_its_circuit() -> None:
