@@ -18,7 +18,7 @@ def describe(route: Route, concurrency: Mapping[str, int]) -> str:
     breaker = (
         f"a target is passed over after {circuit.CONSECUTIVE} failures in a row, or when {circuit.SHARE:.0%} of at "
         f"least {circuit.LEAST} calls in {circuit.WINDOW:g} s fail; one call tries it after {circuit.PAUSE:g} s, then "
-        f"after up to {circuit.LONGEST_PAUSE:g} s"
+        f"after up to {circuit.LONGEST_PAUSE:g} s, and the next target is asked beside it"
     )
     extra = (
         f"retries and hedges of a provider together: {budget.LEAST} under way, or {budget.SHARE:.0%} of its calls if "

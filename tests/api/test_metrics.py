@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.engine.events import Superseded
+from fanin import Ballot, Candidate, Selection
+from gateway.domain import Answer, Usage
+from gateway.engine.events import Finished, Launched, Selected, Spent, Superseded
 from gateway.observe.metrics import forget, serve_merged
 from tests.support.gateways import Running, gateways
 from tests.support.ports import free_port
@@ -105,6 +107,29 @@ async def test_every_token_has_a_price_and_a_fate() -> None:
         families = {family.name: family for family in running.gateway.metrics.registry.collect()}
         assert "free" not in {sample.labels["target"] for sample in families["hedgerow_cost_dollars"].samples}
         assert running.written.getvalue().count(b"prices.unknown") == 1
+
+
+async def test_an_answer_that_comes_after_the_decision_is_booked_once() -> None:
+    """A probe goes on when it is overtaken: its prompt is booked with the decision, the rest when it is known."""
+    routes = "  r: {targets: [sim/a, sim/b], launch: fallback}"
+    async with gateways(routes) as running:
+        hear = running.gateway.metrics.listener("r").hear
+        won = Candidate("sim/b", "Paris", payload=Answer({}, Usage(7, 2)))
+        for event in (
+            Launched("sim/a", 0.0),
+            Launched("sim/b", 0.0),
+            Superseded("sim/a", 0.1, 0.1),
+            Selected(Selection(won, ""), Ballot(2, (won,)), 0.1, rescued=False),
+            Spent("sim/b", Usage(7, 2), won=True),
+            Finished(200, 0.1, None),
+            Spent("sim/a", Usage(7, 9), won=False),
+        ):
+            hear(event)
+
+        def booked(kind: str, basis: str) -> float:
+            return running.sample("hedgerow_tokens_total", target="sim/a", kind=kind, fate="lost", basis=basis)
+
+        assert (booked("prompt", "at_least"), booked("prompt", "exact"), booked("completion", "exact")) == (7, 0, 9)
 
 
 async def test_a_target_that_only_a_request_names_has_the_price_of_the_list() -> None:
