@@ -9,6 +9,7 @@ import pytest
 from gateway.policies import circuit
 from tests.support.gateways import Running, gateways
 from tests.support.simulators import eventually
+from tests.support.stages import CUT, delta, stages
 
 pytestmark = pytest.mark.anyio
 
@@ -73,6 +74,25 @@ async def test_nobody_waits_for_a_silent_target_that_is_tried_again(
         assert sorted(body["model"] for body in gateway.received()[10:]) == ["bad", "good", "good", "good"]
         assert state(gateway) == 1
         assert gateway.sample("hedgerow_superseded_total", target="sim/bad") == 1
+
+
+async def test_a_probe_s_stream_is_closed_at_its_first_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They say that the target is back; whoever asked has had an answer long since, so no more of it is paid for."""
+    monkeypatch.setattr(circuit, "PAUSE", 0.0)
+    route = "  r: {targets: [s/bad, sim/good], launch: fallback, retries: 0}"
+    hello = {"model": "r", "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    async with stages() as stage, gateways(route, head=f"  s: {{api: openai, base_url: '{stage.url}'}}") as gateway:
+        stage.say("bad", *[CUT] * 5)
+        for _ in range(6):
+            assert b"[DONE]" in (await gateway.post(hello)).body
+        probes = gateway.gateway.breaker.probes
+        await eventually(lambda: len(stage.bodies) == 6)
+        assert (len(probes), stage.left["bad"].is_set()) == (1, False)
+        stage.say("bad", delta("late"))
+        async with asyncio.timeout(10):
+            await stage.left["bad"].wait()
+        await eventually(lambda: len(probes) == 0)
+        assert gateway.sample("hedgerow_attempts_total", target="s/bad", outcome="answered") == 1
 
 
 async def test_the_only_target_is_asked_in_spite_of_its_circuit() -> None:
