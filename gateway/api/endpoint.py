@@ -19,7 +19,7 @@ from gateway.api.asked import Asked, choices_of
 from gateway.api.dialect import CHAT, Dialect, StreamWriter
 from gateway.api.envelope import refuse
 from gateway.api.exchange import ClientGone, Exchange
-from gateway.domain import Answer, Caller, ChatRequest, LiveStream, Native, Route
+from gateway.domain import Answer, Caller, ChatRequest, Native, Route
 from gateway.engine.awaiting import KEEP_ALIVE_EVERY
 from gateway.engine.choices import billed, joined
 from gateway.engine.events import Finished, Observer, Spent, Streamed
@@ -28,6 +28,7 @@ from gateway.engine.hedges import Hedging
 from gateway.engine.mapped import run
 from gateway.engine.plan import gathering, plan
 from gateway.errors import Abstained, AllTargetsFailed, HedgerowError, InvalidRequest, ModelMissing, ModelNotFound
+from gateway.live_stream import LiveStream
 
 OTHER = "_other"
 """The route label of requests that no configured route serves."""

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
-from gateway.domain import Answer, LiveStream
+from gateway.domain import Answer
+from gateway.live_stream import LiveStream
 
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, Raw])

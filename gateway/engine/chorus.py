@@ -16,11 +16,12 @@ import msgspec
 from msgspec import Raw
 
 from fanin import Ballot, Candidate
-from gateway.domain import Answer, ChatRequest, Failure, FailureKind, Headers, LiveStream, Plan, Usage
+from gateway.domain import Answer, ChatRequest, Failure, FailureKind, Headers, Plan, Usage
 from gateway.engine.awaiting import KEEP_ALIVE_EVERY, ended
 from gateway.engine.choices import Part, Score, added, chunks
 from gateway.engine.events import Spent, Streamed
 from gateway.errors import StreamBroken
+from gateway.live_stream import LiveStream
 
 
 class Reserve(Protocol):
@@ -45,7 +46,7 @@ class Reserve(Protocol):
 
 
 class Chorus:
-    """The stream that a client gets (see `domain.LiveStream`): every target's own, told apart by `index`.
+    """The stream that a client gets (see `LiveStream`): every target's own, told apart by `index`.
 
     Target i of the plan has the choices behind those of the targets before it: one, or its share of the client's `n`.
     With fewer choices than targets, the last ones have none; they stand in where another fails before its first words.

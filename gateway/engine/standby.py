@@ -17,9 +17,10 @@ from msgspec import Raw
 from msgspec.structs import replace as struct_replace
 
 from fanin import Ballot, Candidate, Rule
-from gateway.domain import Answer, Caller, ChatRequest, Failure, Headers, LiveStream, Outcome, Plan, Target, Usage
+from gateway.domain import Answer, Caller, ChatRequest, Failure, Headers, Outcome, Plan, Target, Usage
 from gateway.engine.events import Rescued, Verified
 from gateway.errors import StreamBroken
+from gateway.live_stream import LiveStream
 
 _ALL = 0.999
 """An agreement above it is everybody's."""
@@ -48,7 +49,7 @@ class Reserve(Protocol):
 
 
 class Standby:
-    """The stream that a client gets, whoever speaks it (see `domain.LiveStream`)."""
+    """The stream that a client gets, whoever speaks it (see `LiveStream`)."""
 
     def __init__(self, plan: Plan, request: ChatRequest, call: Caller, reserve: Reserve, ballot: Ballot) -> None:
         self._plan, self._request, self._call, self._reserve = plan, request, call, reserve
@@ -110,14 +111,14 @@ class Standby:
         self._stream.on_close(callback)
 
     async def hear(self, count: int) -> str | None:
-        """Read on; see `domain.LiveStream`."""
+        """Read on; see `LiveStream`."""
         return await self._stream.hear(count)
 
     def forget(self) -> None:
         """Do nothing: what is said is needed to go on from there."""
 
     def resume(self, like: bytes, skip: int) -> AsyncIterator[list[bytes]]:
-        """Continue another stream; see `domain.LiveStream`."""
+        """Continue another stream; see `LiveStream`."""
         return self._stream.resume(like, skip)
 
     async def __aiter__(self) -> AsyncIterator[list[bytes]]:

@@ -8,8 +8,9 @@ from functools import partial
 from typing import TypeAlias
 
 from fanin import Candidate
-from gateway.domain import Answer, Caller, ChatRequest, Deadline, Failure, FailureKind, LiveStream, Outcome, Target
+from gateway.domain import Answer, Caller, ChatRequest, Deadline, Failure, FailureKind, Outcome, Target
 from gateway.engine.events import BreakerChanged
+from gateway.live_stream import LiveStream
 from gateway.policies.circuit import Circuit, Entry
 from gateway.policies.probing import Probes
 

@@ -24,7 +24,7 @@ _WORDLESS = 65_536
 
 
 class EventStream(Closing):
-    """The events of one upstream stream (see `domain.LiveStream`); a wire adds how they come in and how it is closed.
+    """The events of one upstream stream (see `gateway.live_stream`); a wire adds how they come in and how it is closed.
 
     Headers, role chunks and pings prove nothing: `commit` reads until an event carries words, a tool call or a refusal.
     """
