@@ -38,6 +38,11 @@ def together(first: Answer, answers: Sequence[Answer]) -> Answer:
     return billed(replace(first, fields={**first.fields, "choices": Raw(_encode(choices))}), answers)
 
 
+def count(answer: Answer) -> int:
+    """Return how many choices an answer has."""
+    return len(_list.decode(answer.fields["choices"]))
+
+
 def joined(text: str, answers: Sequence[Answer]) -> Answer:
     """Return one answer of one choice that says `text`, and calls the tools that any of them calls.
 

@@ -297,7 +297,7 @@ class _Flight:
         """Wait for what lands and return the ballot with it, closed when nothing more can come."""
         for outcome in await self.landed():
             ballot = self.take(outcome, ballot)
-        if self._shares is not None and ballot.failures and self._loop.time() < self._plan.deadline:
+        if self._shares is not None and self._loop.time() < self._plan.deadline:
             self._make_up(self._shares, ballot)
         return self.closed(ballot) if self.over else ballot
 

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from msgspec.structs import replace as altered
 
-from fanin import Ballot, Selection
-from gateway.domain import Caller, ChatRequest, Deadline, FailureKind, Outcome, Plan, Target
+from fanin import Ballot, Candidate, Selection
+from gateway.domain import Answer, Caller, ChatRequest, Deadline, FailureKind, Outcome, Plan, Target
+from gateway.engine.choices import count
 from gateway.engine.events import (
     Answered,
     Event,
@@ -42,6 +43,8 @@ class Shares:
         self._branches = {target.name: target for target in plan.targets}
         self._helpers: dict[str, Target] = {}
         """Whom a branch asks that makes up for another target, by the name of the branch."""
+        self._given: dict[str, int] = {}
+        """How many choices a branch has given."""
 
     async def ask(self, branch: Target, request: ChatRequest, deadline: Deadline) -> Outcome:
         """Ask for one branch (see `domain.Caller`)."""
@@ -52,25 +55,33 @@ class Shares:
         return replace(outcome, target=branch.name)
 
     def made_up(self, ballot: Ballot, running: Collection[str], waiting: Iterable[Target]) -> Iterator[Target]:
-        """Give a branch for each share that is missing and that somebody can give.
+        """Give a branch for each share, or rest of one, that is missing and that somebody can give.
 
         Nobody is asked for the same share twice, so this has an end, also when everybody fails.
         """
-        answered = {candidate.target for candidate in ballot.candidates}
-        alive = [self._branches[name] for name in {*answered, *running, *(target.name for target in waiting)}]
-        filled = {branch.priority for branch in alive}
-        lacking = self._plan.choices - sum(branch.choices or 1 for branch in alive)
+        for candidate in ballot.candidates:
+            if candidate.target not in self._given:
+                self._given[candidate.target] = self._count(candidate)
+        expected = Counter[int]()
+        for name in {*self._given, *running, *(target.name for target in waiting)}:
+            branch = self._branches[name]
+            expected[branch.priority] += self._given.get(name, branch.choices or 1)
+        lacking = self._plan.choices - expected.total()
         for seat in self._plan.targets:
-            if lacking > 0 and seat.priority not in filled:
-                branch = self._made_up(seat, ballot, answered, running)
-                if branch is not None:
-                    lacking -= branch.choices or 1
-                    yield branch
+            rest = min(lacking, (seat.choices or 1) - expected[seat.priority])
+            made_up = self._made_up(seat, rest, ballot, running) if rest > 0 else None
+            if made_up is not None:
+                lacking -= rest
+                yield made_up
 
-    def _made_up(
-        self, seat: Target, ballot: Ballot, answered: Collection[str], running: Collection[str]
-    ) -> Target | None:
-        """Return a branch for the share of a target that failed: with one that has answered, else one that may yet.
+    def _count(self, candidate: Candidate) -> int:
+        """Return how many choices an answer has; some servers give fewer than they are asked for, without a word."""
+        if isinstance(candidate.payload, Answer) and "choices" in candidate.payload.fields:
+            return count(candidate.payload)
+        return self._branches[candidate.target].choices or 1
+
+    def _made_up(self, seat: Target, choices: int, ballot: Ballot, running: Collection[str]) -> Target | None:
+        """Return a branch for what a target failed to give: with one that has answered, else one that may yet.
 
         What the request itself is to blame for is asked only of those that have borne it, and what a policy refused of
         nobody, unless the route says so.
@@ -78,18 +89,18 @@ class Shares:
         kinds = {each.kind for each in ballot.failures if self._branches[each.target].priority == seat.priority}
         if FailureKind.FILTERED in kinds and not self._plan.evades:
             return None
-        able = answered if kinds & _REQUEST_S else {*answered, *running}
+        able = self._given.keys() if kinds & _REQUEST_S else {*self._given, *running}
         burden = Counter(helper.name for helper in self._helpers.values())
-        present = [target for target in self._plan.targets if target.name in able]
-        for helper in sorted(present, key=lambda target: (target.name not in answered, burden[target.name])):
+        present = [target for target in self._plan.targets if target.name in able and target is not seat]
+        for helper in sorted(present, key=lambda target: (target.name not in self._given, burden[target.name])):
             name = f"{helper.name} for {seat.name}"
             if name in self._helpers:
                 continue
             self._helpers[name] = helper
-            branch = replace(helper, name=name, choices=seat.choices, priority=seat.priority)
+            branch = replace(helper, name=name, choices=choices, priority=seat.priority)
             self._branches[name] = branch
             if self._hedging is None or self._hedging.affords(helper, self.request):
-                self._say(MadeUp(seat.name, helper.name, seat.choices or 1))
+                self._say(MadeUp(seat.name, helper.name, choices))
                 return branch
         return None
 

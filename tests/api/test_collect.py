@@ -504,6 +504,18 @@ async def test_a_share_that_its_stand_in_fails_to_give_is_missing(*, stream: boo
         assert len(running.received()) == 3
 
 
+async def test_what_a_target_leaves_of_its_share_is_given_by_another() -> None:
+    """One of its two calls failed: the rest is asked of the other target; nobody is asked for what has been given."""
+    script = {**SCRIPT, "b": [{"status": 400}, {"answer": "uno"}]}
+    routes = "  all: {targets: [sim/a, anth/b], select: collect, retries: 0}"
+    async with gateways(routes, script, head=HEAD) as running:
+        answer = (await running.post({"model": "all", "messages": HELLO, "n": 4})).json
+        assert asked(running) == {"a": [2, None], "b": [None, None]}
+        assert running.log()[-1]["made_up"] == [{"target": "anth/b", "by": "sim/a", "choices": 1}]
+    texts = [choice["message"]["content"] for choice in answer["choices"]]
+    assert (texts[:2], sorted(texts[2:])) == (["one two three"] * 2, ["one two three", "uno"])
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_with_fewer_answers_than_targets_one_that_is_left_gives_them_all(*, stream: bool) -> None:
     """The last one has stood in already; what is missing still comes from who is up."""
