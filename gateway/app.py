@@ -123,14 +123,14 @@ class Gateway:
     def _guarded(self) -> Caller:
         """Return who asks a provider, with all policies around it."""
         retrying = partial(retry, budget=self.budget)
-        keys = Keys({name: [each.name for each in several] for name, several in self.settings.accounts.items()})
+        accounts = {name: [each.name for each in several] for name, several in self.settings.accounts.items()}
+        self.hedging.accounts, keys = accounts, Keys(accounts)
         guards = (keys, self.credentials, retrying, self.breaker, self.budget, self._bulkhead)
         call: Caller = compose(*guards, attempt, validated)(self._ask)
         return call if self._traces is None else self._traces.policy(call)
 
     def _doubts(self, target: Target) -> bool:
-        accounts = self.settings.accounts.get(target.provider)
-        names = (target.provider,) if accounts is None else [each.name for each in accounts]
+        names = self.hedging.accounts.get(target.provider, (target.provider,))
         return all(self.breaker.doubts(name, target.model) for name in names)
 
     def _handlers(self, engine: Engine) -> tuple[dict[str, Handler], Handler | None]:

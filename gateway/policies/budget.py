@@ -68,13 +68,17 @@ class Budget:
         """Return how full each provider's bucket is, from 0 to 1; at half no extra call is made."""
         return {provider: account.tokens / TOKENS for provider, account in self._accounts.items()}
 
+    def room(self, target: Target) -> bool:
+        """Whether there is a place for an extra call."""
+        account = self._accounts[target.provider]
+        return self.solvent(target) and account.extra < max(LEAST, SHARE * account.active)
+
     def take(self, target: Target, request: ChatRequest, what: str) -> bool:
         """Take a place for an extra call, which `give_back` returns; False, and an event, where there is none."""
-        account = self._accounts[target.provider]
-        if not self.solvent(target) or account.extra >= max(LEAST, SHARE * account.active):
+        if not self.room(target):
             request.listen(BudgetDenied(target.name, what))
             return False
-        account.extra += 1
+        self._accounts[target.provider].extra += 1
         return True
 
     def give_back(self, target: Target) -> None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TypeAlias
 
@@ -112,6 +113,9 @@ class Hedging:
     def __init__(self, budget: Budget, doubts: Callable[[Target], bool] = lambda _: False) -> None:
         self._budget = budget
         self.doubts = doubts
+        self.accounts: Mapping[str, Sequence[str]] = {}
+        """The providers with several keys, and what each key goes by: any of them may pay for a hedge."""
+        self._paid: defaultdict[str, list[Target]] = defaultdict(list)
         self._times: dict[_Key, Times] = {}
         self._routes: defaultdict[str, _Allowance] = defaultdict(_Allowance)
 
@@ -165,15 +169,19 @@ class Hedging:
                 return _withheld(target, request, "slow")
         if allowance is not None and allowance.left < 1:
             return _withheld(target, request, "share")
-        if not self._budget.take(target, request, "hedge"):
+        payer = self._payer(target, self._budget.room)
+        if not self._budget.take(payer, request, "hedge"):
             return _withheld(target, request, "budget")
+        if payer is not target:
+            self._paid[target.provider].append(payer)
         if allowance is not None:
             allowance.left -= 1
         return True
 
     def give_back(self, plan: Plan, target: Target, now: float, *, answered: bool) -> None:
         """Return the place, and note whether the hedge was of use."""
-        self._budget.give_back(target)
+        paid = self._paid.get(target.provider)
+        self._budget.give_back(paid.pop() if paid else target)
         if plan.launch.adaptive:
             allowance = self._routes[plan.route]
             allowance.vain = 0 if answered else allowance.vain + 1
@@ -184,10 +192,18 @@ class Hedging:
 
         It takes no place: the call is not one more, it is the other's.
         """
-        solvent = self._budget.solvent(target)
+        solvent = self._budget.solvent(self._payer(target, self._budget.solvent))
         if not solvent:
             request.listen(BudgetDenied(target.name, "share"))
         return solvent
+
+    def _payer(self, target: Target, able: Callable[[Target], bool]) -> Target:
+        """Return the target with the first of its provider's keys whose budget is able to pay, else with the first."""
+        accounts = self.accounts.get(target.provider)
+        if accounts is None:
+            return target
+        payers = [replace(target, provider=account) for account in accounts]
+        return next((payer for payer in payers if able(payer)), payers[0])
 
 
 def _withheld(target: Target, request: ChatRequest, why: Why) -> bool:

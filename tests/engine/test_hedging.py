@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -211,6 +212,37 @@ def test_a_hedge_needs_a_place_in_its_provider_s_budget_and_returns_it() -> None
         assert events.BudgetDenied("b", "hedge") in site.heard
         request = ChatRequest("req-1", "test", {})
         assert [budget.take(B, request, "hedge") for _ in range(4)] == [True, True, True, False]
+
+
+def test_any_key_of_a_provider_pays_for_a_hedge() -> None:
+    """With two keys there are twice the places; a key whose calls fail pays for none. All places come back."""
+    budget, request = Budget(), ChatRequest("req-1", "test", {})
+    hedging = known(budget)
+    hedging.accounts = {"b": ("b", "b#2")}
+    site = Site(hedging, Launch(1, 1.0))
+    site.took.update(a=9.0, b=1.0)
+
+    async def failing(_: Target, __: ChatRequest, ___: Deadline) -> Outcome:
+        return Failure("b", FailureKind.TRANSIENT, "503")
+
+    async def hedged() -> int:
+        site.heard.clear()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(10):
+                group.create_task(site.ask())
+        return site.hedges.count(min(site.hedges))
+
+    assert run(hedged()) == 6
+    one, two = B, replace(B, provider="b#2")
+    for payer in (one, two):
+        assert [budget.take(payer, request, "hedge") for _ in range(4)] == [True, True, True, False]
+        for _ in range(3):
+            budget.give_back(payer)
+
+    for _ in range(6):
+        run(budget(failing)(one, request, 60.0))  # type: ignore[arg-type]
+    assert run(hedged()) == 3
+    assert hedging.affords(B, request)
 
 
 def test_a_place_is_returned_when_the_client_leaves_at_once() -> None:
