@@ -30,6 +30,11 @@ class ClientGone(Exception):
     """The client closed its connection before the response was complete."""
 
 
+LEAVING = "hedgerow.leaving"
+"""Our own server's extension of ASGI: a function that takes what to call when the client leaves, and returns what ends
+that."""
+
+
 class Exchange:
     """A request and its response. `id` is the client's own `x-request-id` where it sent a usable one."""
 
@@ -43,6 +48,8 @@ class Exchange:
         self.deployment: str | None = None
         """The model, where the path names it (Azure)."""
         self._scope, self._receive, self._send = scope, receive, send
+        self._told_by_server: Callable[[Callable[[], None]], Callable[[], None]] | None
+        self._told_by_server = scope.get("extensions", {}).get(LEAVING)
         self._loop = asyncio.get_running_loop()
         # The loop's clock is as coarse as a millisecond (uvloop): deadlines live by it, measurements do not.
         self.began = time.perf_counter()
@@ -146,22 +153,17 @@ class Exchange:
     def watched(self, read: asyncio.Event | None = None) -> Iterator[None]:
         """Cancel what happens inside when the client leaves, and raise ClientGone instead.
 
-        Servers do not cancel endpoints themselves; somebody has to wait on `receive()`. Where the body is still to be
-        read, that is whoever reads it, until `read`.
+        Where the body is still to be read, whoever reads it hears of that, until `read`.
         """
         working, gone = self._working, False
 
-        async def watch() -> None:
+        def leave() -> None:
             nonlocal gone
-            if read is not None:
-                await read.wait()
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
             if not self._ended:  # servers also say "disconnect" after a complete response
                 gone = True
                 working.cancel()
 
-        watcher = self._loop.create_task(watch())
+        forget = self._upon_leaving(leave, read)
         try:
             yield
         except asyncio.CancelledError:
@@ -171,7 +173,25 @@ class Exchange:
                 raise self.last_error() from None
             raise
         finally:
-            watcher.cancel()
+            forget()
+
+    def _upon_leaving(self, leave: Callable[[], None], read: asyncio.Event | None) -> Callable[[], object]:
+        """Call `leave` when the client leaves; return what ends that.
+
+        Servers do not cancel endpoints themselves. Our own tells of a client that leaves, on others somebody has to
+        wait on `receive()`, which takes a task.
+        """
+        if self._told_by_server is not None and read is None:
+            return self._told_by_server(leave)
+
+        async def watch() -> None:
+            if read is not None:
+                await read.wait()
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            leave()
+
+        return self._loop.create_task(watch()).cancel
 
     def expire(self) -> None:
         """End a request that is still in flight with an error: the gateway is being stopped."""
@@ -197,6 +217,7 @@ class Exchange:
     def inner(self, receive: Receive, send: Send) -> Exchange:
         """Return the same request on its way to other ears, its body as `body` returned it."""
         same = Exchange(self._scope, receive, send)
+        same._told_by_server = None  # of who asked; the work may go on for others
         same.headers = {name: value for name, value in self.headers.items() if name not in _OF_THE_BODY}
         same.path, same.id, same.id_headers = self.path, self.id, self.id_headers
         return same

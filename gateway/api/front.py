@@ -88,6 +88,11 @@ class Front:
         self.live: set[Exchange] = set()
         """The requests in flight."""
 
+    @property
+    def limits(self) -> Limits:
+        """What connections are held to."""
+        return self.admission.limits
+
     def share(self, origins: Sequence[str]) -> None:
         """Let the pages of these origins call us (CORS); who does not configure it does not pay for the import."""
         from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NoReturn, cast
 
@@ -15,6 +17,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.api.envelope import envelope
+from gateway.api.exchange import LEAVING
 from gateway.errors import HedgerowError, NotTaken, Overloaded
 from gateway.settings import Limits
 
@@ -50,6 +53,7 @@ class Connection(HttpToolsProtocol):
         self._beyond = False
         self._declined: bytes | None = None
         self._declined_at = 0
+        self._leaving: set[Callable[[], None]] = set()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or say that there are too many."""
@@ -60,6 +64,26 @@ class Connection(HttpToolsProtocol):
         if beyond > SPARE:
             self._refuse(_too_many(self._limits))
             transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever works for the client that it has left."""
+        super().connection_lost(exc)
+        self._leave()
+
+    def _leave(self) -> None:
+        while self._leaving:
+            self._leaving.pop()()
+
+    def _upon_leaving(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call this, once, when the client leaves, at once if it has left; return what ends that (see `LEAVING`).
+
+        There may be two: a response is complete before all that was done for it has ended.
+        """
+        self._leaving.add(call)
+        self.flow.resume_reading()  # who does not read does not see the end
+        if self.transport.is_closing():
+            self._leave()
+        return partial(self._leaving.discard, call)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and stop at a head without end."""
@@ -100,6 +124,7 @@ class Connection(HttpToolsProtocol):
         self._head = self._body = 0
         super().on_headers_complete()
         self.cycle.transport = cast("asyncio.Transport", self._joined)
+        cast("dict[str, Any]", self.scope)["extensions"] = {LEAVING: self._upon_leaving}
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -179,6 +204,7 @@ class Connection(HttpToolsProtocol):
             started = cycle.response_started
             cycle.disconnected = True
             cycle.message_event.set()
+            self._leave()
             if started:
                 self.transport.close()
                 return

@@ -10,6 +10,8 @@ from typing import Any
 
 import uvicorn
 
+from gateway.serving.connection import Connection
+
 GRACE = 1.0
 """Seconds that requests in flight get at the end."""
 
@@ -18,7 +20,7 @@ class _Server(uvicorn.Server):
     """uvicorn's, but told when it is over: its own looks at the clock cost every rehearsal a fifth of a second."""
 
     def __init__(self, app: Any) -> None:
-        super().__init__(uvicorn.Config(app, http="httptools", ws="none", log_config=None))
+        super().__init__(uvicorn.Config(app, http=Connection, ws="none", log_config=None, proxy_headers=False))
         self.over = asyncio.Event()
 
     @contextmanager
@@ -46,7 +48,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[str]:
-    """Serve an ASGI application until the end of the block; give its address."""
+    """Serve a gateway's ASGI application until the end of the block; give its address."""
     # The protocol is named: asyncio sends small packets at once only where it can see that it is TCP.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import uvicorn
 
+from gateway.api.exchange import ClientGone, Exchange
 from gateway.serving.connection import Connection
 from gateway.settings import Limits
+from tests.support.simulators import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +42,7 @@ class Application:
 
 
 @asynccontextmanager
-async def answering(application: Application) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def answering(application: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A client's connection to a server that runs the application."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(application, http=Connection, lifespan="off", proxy_headers=False, log_config=None)
@@ -55,6 +57,62 @@ async def answering(application: Application) -> AsyncIterator[tuple[asyncio.Str
             finally:
                 writer.close()
                 server.should_exit = True
+
+
+class Watching:
+    """Answers the first request at once and is long in cleaning up; works at the second for as long as it may."""
+
+    limits = Limits()
+
+    def __init__(self) -> None:
+        self.clean, self.working = asyncio.Event(), asyncio.Event()
+        self.heard: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        exchange = Exchange(scope, receive, send)
+        try:
+            await exchange.body()
+            if exchange.path == "/late":
+                self.working.set()
+                assert (await receive())["type"] == "http.disconnect"
+            with exchange.watched():
+                if exchange.path == "/first":
+                    await exchange.respond(200, b"hello", {})
+                    await self.clean.wait()
+                    self.heard.append("/first is clean")
+                else:
+                    self.working.set()
+                    await asyncio.Event().wait()
+        except ClientGone:
+            self.heard.append(f"{exchange.path} is gone")
+
+
+async def test_who_leaves_is_heard_by_the_request_that_is_served_and_by_no_other() -> None:
+    """Also where the one before is still cleaning up, and ends, after this one began."""
+    application = Watching()
+    async with answering(application) as (reader, writer):
+        writer.write(REQUEST.replace(b"/", b"/first", 1))
+        assert (await reader.read(65536)).endswith(b"hello")
+        writer.write(REQUEST.replace(b"/", b"/second", 1))
+        await application.working.wait()
+        application.clean.set()
+        await eventually(lambda: len(application.heard) == 1)
+        writer.close()
+        await eventually(lambda: len(application.heard) == 2)
+    assert application.heard == ["/first is clean", "/second is gone"]
+
+
+async def test_who_has_left_before_the_work_begins_is_noticed_at_once() -> None:
+    """A client may be gone between its request and its turn."""
+    application = Watching()
+    async with answering(application) as (_, writer):
+        writer.write(REQUEST.replace(b"/", b"/late", 1))
+        await application.working.wait()
+        writer.close()
+        await eventually(lambda: len(application.heard) == 1)
+    assert application.heard == ["/late is gone"]
 
 
 async def test_a_response_is_one_packet() -> None:
