@@ -32,7 +32,7 @@ from gateway.engine.events import (
 )
 from gateway.observe.genai import CHAT
 from gateway.observe.residual import Residual
-from gateway.observe.tally import Sum
+from gateway.observe.tally import Bound, Sum
 
 if TYPE_CHECKING:
     from gateway.observe.metrics import Metrics
@@ -63,25 +63,25 @@ class RouteCounts:
         self.prices: Mapping[str, Price] = {}
         self.in_flight = 0
         self.busy = metrics.in_flight.labels(route)
-        self.served = _Bound(self._served)
-        self.attempts = _Bound(lambda key: metrics.attempts.labels(route, *key))
-        self.failures = _Bound(lambda key: metrics.failures.labels(route, *key))
-        self.denied = _Bound(lambda key: metrics.denied.labels(*key))
-        self.target_first_token = _Bound(lambda target: metrics.target_first_token.labels(target).values)
-        self.token_gap = _Bound(lambda target: metrics.token_gap.labels(target, operation).values)
-        self.longest_gap = _Bound(lambda target: metrics.longest_gap.labels(target).values)
-        self.abstentions = _Bound(lambda outcome: metrics.abstentions.labels(route, outcome))
+        self.served = Bound(self._served)
+        self.attempts = Bound(lambda key: metrics.attempts.labels(route, *key))
+        self.failures = Bound(lambda key: metrics.failures.labels(route, *key))
+        self.denied = Bound(lambda key: metrics.denied.labels(*key))
+        self.target_first_token = Bound(lambda target: metrics.target_first_token.labels(target).values)
+        self.token_gap = Bound(lambda target: metrics.token_gap.labels(target, operation).values)
+        self.longest_gap = Bound(lambda target: metrics.longest_gap.labels(target).values)
+        self.abstentions = Bound(lambda outcome: metrics.abstentions.labels(route, outcome))
         self.alone_seconds = metrics.alone_seconds.labels(route).values
         self.target = _Targets(self, lambda name: TargetCounts(metrics, route, name, operation))
         self.overhead = metrics.overhead.labels(route).values
         self.first_token = metrics.first_token.labels(route, operation).values
         self.agreement = metrics.agreement.labels(route).values
         self.rescues = metrics.rescues.labels(route)
-        self.stream_rescues = _Bound(lambda how: metrics.stream_rescues.labels(route, how))
-        self.verified = _Bound(lambda outcome: metrics.verified.labels(route, outcome))
+        self.stream_rescues = Bound(lambda how: metrics.stream_rescues.labels(route, how))
+        self.verified = Bound(lambda outcome: metrics.verified.labels(route, outcome))
         self.hedges_fired = metrics.hedges_fired.labels(route)
         self.hedges_won = metrics.hedges_won.labels(route)
-        self.hedges_withheld = _Bound(lambda why: metrics.hedges_withheld.labels(route, why))
+        self.hedges_withheld = Bound(lambda why: metrics.hedges_withheld.labels(route, why))
         self.saved = metrics.saved.labels(route)
         self.added = metrics.added.labels(route)
         self.whole, self.live = Residual(), Residual()
@@ -166,13 +166,13 @@ class TargetCounts:
         self.answered = metrics.attempt_seconds.labels(target, operation).joined(answered).values
         self.superseded = metrics.superseded.labels(target)
         seconds, selected = metrics.selected_seconds.labels(route), metrics.selected.labels
-        self.selected = _Bound(lambda selector: seconds.joined(selected(route, target, selector)).values)
-        self.cost = _Bound(lambda key: metrics.cost.labels(target, *_words(*key)))
+        self.selected = Bound(lambda selector: seconds.joined(selected(route, target, selector)).values)
+        self.cost = Bound(lambda key: metrics.cost.labels(target, *_words(*key)))
         self.prompt_at_least = metrics.tokens.labels(target, "prompt", "lost", "at_least")
         prompts = metrics.prompt_tokens.labels(target, operation)
         completions = metrics.completion_tokens.labels(target, operation)
         tokens = metrics.tokens.labels
-        self.spent = _Bound(
+        self.spent = Bound(
             lambda key: (
                 prompts.joined(total=tokens(target, "prompt", *_words(*key))).values,
                 completions.joined(total=tokens(target, "completion", *_words(*key))).values,
@@ -378,18 +378,6 @@ def _words(fate: str | bool, exact: bool) -> tuple[str, str]:
 
 _ALONE = {Answered: "answered", Failed: "failed", Superseded: "superseded"}
 """What came of the target asked first, by its last event."""
-
-
-class _Bound(dict[Any, Any]):
-    """Children by label values, each bound at its first use. A key must come from a closed set."""
-
-    def __init__(self, bind: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._bind = bind
-
-    def __missing__(self, key: Any) -> Any:
-        child = self[key] = self._bind(key)
-        return child
 
 
 class _Targets(dict[str, TargetCounts]):

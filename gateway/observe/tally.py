@@ -103,3 +103,15 @@ class Family(Generic[T]):
         """Let all tell."""
         for child in tuple(self._children.values()):
             child.tell()
+
+
+class Bound(dict[Any, Any]):
+    """Children by label values, each bound at its first use. A key must come from a closed set."""
+
+    def __init__(self, bind: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._bind = bind
+
+    def __missing__(self, key: Any) -> Any:
+        child = self[key] = self._bind(key)
+        return child
