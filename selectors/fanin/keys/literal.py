@@ -21,8 +21,8 @@ _concluding = followed_by(r"\s*+(.*)")
 _LINES = 3
 _OPENING = re.compile(r"""[\[({'"0-9.+-]|True|False|None|set\(|[bBrRuU]{1,2}['"]""")
 """How a literal can begin: prose is told from it without parsing it."""
-_PLAIN = re.compile(r"(-?(?:0|[1-9][0-9]{0,14}))\.?")
-"""A whole number that a float holds exactly: most literals, told without the parser."""
+_PLAIN = re.compile(r"(0|-?[1-9][0-9]{0,14})\.?")
+"""A whole number that a float holds exactly, as it is spelled: most literals, told without the parser."""
 
 
 def python(candidate: Candidate) -> Hashable | None:
@@ -39,7 +39,7 @@ def python(candidate: Candidate) -> Hashable | None:
 @lru_cache(maxsize=REMEMBERED)
 def _python(text: str) -> str | None:
     text = plain(text)
-    if field := answer_field(text):
+    if '"' in text and (field := answer_field(text)):
         return _first(field) or repr(field)  # a string without quotes of its own is meant as a string
     for place in _places(text):
         if found := _first(place):
@@ -78,7 +78,7 @@ def _read(piece: str) -> str | None:
     if len(piece) > LONGEST:
         return None
     if found := _PLAIN.fullmatch(piece):
-        return str(int(found[1]))
+        return found[1]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
