@@ -113,6 +113,9 @@ class Usage(Struct, frozen=True):
     completion: int = 0
     exact: bool = True
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.prompt + other.prompt, self.completion + other.completion, self.exact and other.exact)
+
 
 class Price(Struct, frozen=True):
     """What a model's tokens cost, in dollars for a million of them."""
@@ -322,6 +325,10 @@ class Plan(Struct, frozen=True):
     evades: bool = False
     gathered: int = 0
     choices: int = 0
+
+    def target(self, branch: str) -> Target | None:
+        """Return the target that a branch asks; None for a branch that makes up for another (see `engine.shares`)."""
+        return next((target for target in self.targets if target.name == branch), None)
 
 
 Caller: TypeAlias = Callable[[Target, ChatRequest, Deadline], Awaitable[Outcome]]

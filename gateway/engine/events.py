@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from fanin import Ballot, Selection
+from fanin import Ballot, Candidate, Selection
 from gateway.domain import Failure, FailureKind, Usage
 
 
@@ -227,3 +227,9 @@ class Observer(Protocol):
     def hear(self, event: Event, /) -> None:
         """Hear one event. To call a method costs a third of what it costs to call an object."""
         ...
+
+
+def tell_lost(loser: Candidate, listen: Listener) -> None:
+    """Tell what an answer has cost that the client does not get, as far as that is known."""
+    if loser.payload.usage is not None:
+        listen(Spent(loser.target, loser.payload.usage, won=False))

@@ -43,6 +43,7 @@ from gateway.engine.events import (
     SelectorFaulted,
     Spent,
     Superseded,
+    tell_lost,
 )
 from gateway.engine.hedges import Hedges, Hedging
 from gateway.engine.shares import Shares
@@ -104,16 +105,13 @@ async def fan_out(
         leader, kept = kept[0], ()
         selection = selection._replace(winner=Chorus(plan, request, flight, ballot, leader).led_by(leader))
     elif plan.continued and _is_stream(kept):
-        selection = _with_siblings(selection, Standby(plan, request, call, flight, ballot))
+        standby = Standby(plan, request, call, flight, ballot)
+        selection = selection._replace(winner=standby.led_by(selection.winner))
     return flight.verdict(ballot, selection, kept)
 
 
 def _is_stream(kept: tuple[Candidate, ...]) -> bool:
     return bool(kept) and not isinstance(kept[0].payload, Answer)
-
-
-def _with_siblings(selection: Selection, standby: Standby) -> Selection:
-    return selection._replace(winner=standby.led_by(selection.winner))
 
 
 async def _advised(
@@ -226,14 +224,14 @@ class _Flight:
 
         As many as start at once, those first that would be asked again soonest: not all, which are down as it seems.
         """
-        kind, targets = FailureKind.CIRCUIT_OPEN, self._plan.targets
-        refused = [f for f in ballot.failures if f.kind is kind and any(f.target == each.name for each in targets)]
+        kind, plan = FailureKind.CIRCUIT_OPEN, self._plan
+        refused = [f for f in ballot.failures if f.kind is kind and plan.target(f.target)]
         if self._request.insist or not refused or ballot.candidates or self._loop.time() >= self._plan.deadline:
             return self.expire(ballot).close()
         soonest = sorted(cast("list[Failure]", refused), key=lambda failure: failure.retry_after or 0.0)
         names = {failure.target for failure in soonest[: self._plan.launch.initial]}
         self._request = msgspec.structs.replace(self._request, insist=True)
-        self._queue.extend(target for target in targets if target.name in names)
+        self._queue.extend(target for target in plan.targets if target.name in names)
         self.launch(len(names))
         return replace(ballot, failures=tuple(f for f in ballot.failures if f.target not in names))
 
@@ -351,8 +349,8 @@ class _Flight:
         streams = [loser.payload for loser in losers if loser.payload and not isinstance(loser.payload, Answer)]
         interrupted = await ended([self._loop.create_task(stream.aclose()) for stream in streams])
         for loser in losers:
-            if loser.payload is not None and loser.payload.usage is not None:
-                self._request.listen(Spent(loser.target, loser.payload.usage, won=False))
+            if loser.payload is not None:
+                tell_lost(loser, self._request.listen)
         return interrupted
 
     async def consult(self, question: Question, ballot: Ballot) -> Ballot:

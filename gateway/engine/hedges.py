@@ -107,6 +107,5 @@ class Hedges:
 
     def cut(self, name: str, took: float, now: float) -> None:
         """Note for how long a branch was waited for in vain."""
-        target = next((target for target in self._plan.targets if target.name == name), None)
-        if self._taught is not None and target is not None:  # of one that made up for another nobody waited
+        if self._taught is not None and (target := self._plan.target(name)):  # nobody waited for one that made up
             self._taught.outlasted(target, took, now, live=self._plan.live)

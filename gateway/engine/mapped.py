@@ -17,9 +17,8 @@ from msgspec import Raw
 from msgspec.structs import replace as altered
 
 import fanin
-from fanin import Candidate
 from gateway.domain import Caller, ChatRequest, Deadline, Launch, Map, Outcome, Plan, Target
-from gateway.engine.events import Answered, Event, Launched, Selected, Spent
+from gateway.engine.events import Answered, Event, Launched, Selected, Spent, tell_lost
 from gateway.engine.fanout import Verdict, fan_out
 from gateway.engine.hedges import Hedging
 from gateway.engine.shares import Shares
@@ -83,13 +82,8 @@ async def _map_out(plan: Plan, how: Map, request: ChatRequest, call: Caller, hed
         done = [task.result() for task in asking if task.done() and not task.cancelled() and not task.exception()]
         if len(done) < len(requests):
             for verdict in done:
-                _book_as_lost(verdict.selection.winner, request)
+                tell_lost(verdict.selection.winner, request.listen)
     return await _reduced(plan, request, call, done, rescued=rescues[0])
-
-
-def _book_as_lost(winner: Candidate, request: ChatRequest) -> None:
-    if winner.payload.usage is not None:
-        request.listen(Spent(winner.target, winner.payload.usage, won=False))
 
 
 def _part_plan(plan: Plan, index: int) -> Plan:

@@ -112,4 +112,4 @@ def _sum(answers: Sequence[Answer]) -> Usage | None:
     told = [answer.usage for answer in answers if answer.usage is not None]
     if not told:
         return None
-    return Usage(sum(u.prompt for u in told), sum(u.completion for u in told), all(u.exact for u in told))
+    return sum(told[1:], told[0])

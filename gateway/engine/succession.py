@@ -30,7 +30,8 @@ def passed_over(failure: Failure, plan: Plan, queue: deque[Target]) -> list[Fail
     known. What a content policy refused is not carried from one provider to the next unless the route says so.
     """
     if failure.kind is FailureKind.CONTEXT_LENGTH:
-        window = next((target.context for target in plan.targets if target.name == failure.target), None)
+        failed = plan.target(failure.target)
+        window = None if failed is None else failed.context
         if window is None:
             return []
         passed = [target for target in queue if target.context is not None and target.context <= window]

@@ -273,8 +273,7 @@ class RequestSpans:
         """Note a branch's tokens, those of all its answers."""
         span = self._branches.get(event.target)
         if span is not None and event.fate is None:
-            before, more = self._used.get(event.target, Usage()), event.usage
-            self._used[event.target] = used = Usage(before.prompt + more.prompt, before.completion + more.completion)
+            self._used[event.target] = used = self._used.get(event.target, Usage()) + event.usage
             _note_tokens(span, used)
 
     def streamed(self, event: Streamed) -> None:

@@ -11,7 +11,7 @@ import asyncio
 from fanin import Candidate
 from gateway.domain import Answer, Caller, ChatRequest, Deadline, Outcome, Target
 from gateway.engine.awaiting import ended
-from gateway.engine.events import Spent
+from gateway.engine.events import Listener, tell_lost
 
 
 class Probes:
@@ -35,7 +35,7 @@ class Probes:
         try:
             return await asyncio.shield(probe)
         except asyncio.CancelledError:
-            concluding = loop.create_task(_conclude(probe, target, request))
+            concluding = loop.create_task(_conclude(probe, request.listen))
             self._overtaken[concluding] = probe
             concluding.add_done_callback(self._overtaken.pop)
             raise
@@ -47,11 +47,10 @@ class Probes:
         await ended([*self._overtaken])
 
 
-async def _conclude(probe: asyncio.Task[Outcome], target: Target, request: ChatRequest) -> None:
+async def _conclude(probe: asyncio.Task[Outcome], listen: Listener) -> None:
     """Close an answer that came too late, and book its tokens."""
     outcome = await probe
     if isinstance(outcome, Candidate):
         if not isinstance(outcome.payload, Answer):
             await outcome.payload.aclose()
-        if outcome.payload.usage is not None:
-            request.listen(Spent(target.name, outcome.payload.usage, won=False))
+        tell_lost(outcome, listen)

@@ -46,7 +46,7 @@ def spelled(value: Any) -> str:
 def parsed(text: str) -> Any:
     """Return the JSON document that a text is, equal numbers as equal; raise ValueError where it is none."""
     text = text.strip()
-    value, end = _DECODER.raw_decode(text)
+    value, end = _DECODER.raw_decode(text)  # `decode` would look for white space at both ends with a pattern
     if end != len(text):
         raise ValueError(f"something follows the document at {end}")
     return value
